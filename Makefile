@@ -1,0 +1,69 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help venv demo london report ui test test-slow check lint types imports format benchmarks clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mien needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.11 …" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+venv: $(STAMP)  ## Create .venv with everything in it
+
+demo: $(STAMP)  ## From nothing to a decided ratio on rendered faces, in minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@echo "report: $(CURDIR)/report/index.html"
+
+london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
+	$(BIN)/python -m benchmarks.london
+
+ui: $(STAMP)  ## Look at the runs in MLflow
+	$(BIN)/mien ui
+
+test: $(STAMP)  ## Run the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## Run the slow tests as well
+	$(BIN)/python -m pytest -m 'not gpu'
+
+check: lint types imports  ## Style, types, import directions
+
+# A tool that could not be installed is skipped aloud; CHECK_STRICT=1 makes that fail.
+define with
+	@if [ -x $(BIN)/$(1) ]; then set -x; $(BIN)/$(2); \
+	else echo "SKIPPED $(1): it is not in $(VENV); see constraints.txt"; [ -z "$(CHECK_STRICT)" ]; fi
+endef
+
+lint: $(STAMP)
+	$(call with,ruff,ruff check src services tests benchmarks)
+	$(call with,ruff,ruff format --check src services tests benchmarks)
+	$(call with,yamllint,yamllint -s .github dvc.yaml params.yaml params)
+
+types: $(STAMP)
+	$(call with,mypy,mypy src services tests benchmarks)
+
+imports: $(STAMP)
+	$(call with,lint-imports,lint-imports)
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff format src services tests benchmarks
+	$(BIN)/ruff check --fix src services tests benchmarks
+
+benchmarks: $(STAMP)  ## Run every benchmark and print its table
+	for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; \
+	  $(BIN)/python -m benchmarks.$$name || exit $$?; done
+
+clean:  ## Remove what the pipeline made (the trial cache stays)
+	rm -rf data report runs mlflow.db mlartifacts spool

@@ -1,0 +1,1 @@
+"""The server halves. Each service is a thin package of its own."""

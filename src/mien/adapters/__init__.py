@@ -1,0 +1,1 @@
+"""What the ports stand for in the world: tracker, executors, assets."""

@@ -1,0 +1,93 @@
+"""The command line: options before the verb, and the verbs.
+
+Nothing heavy is imported before a verb runs: ``mien --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mien
+from mien.cli.machine_verbs import assets, doctor, params, ui, worker
+from mien.cli.model_verbs import export, recognise, train, verify
+from mien.cli.pipeline_verbs import (
+    decide,
+    evaluate,
+    ingest,
+    preprocess,
+    report,
+    run_pipeline,
+    split,
+    sweep,
+    synthesise,
+    trial,
+)
+from mien.cli.session import Options
+
+app = typer.Typer(
+    name="mien",
+    help="How much synthetic face data to add, whether the gain is real, and whether it can ship.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mien {mien.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    params_file: Annotated[
+        Path, typer.Option("--params", help="Parameter file.", metavar="FILE")
+    ] = Path("params.yaml"),
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of data/ and report/; the current one.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a parameter for this command.", metavar="KEY=VALUE"),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Debug logs and tracebacks.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress, only warnings and results.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Answer: how much synthetic data should I add, is the gain real, can I ship it?
+
+    The main path: ingest, split, synthesise, preprocess, sweep, evaluate, decide, report.
+    `mien run` runs all of it; `dvc repro` does the same and keeps track of it.
+    """
+    ctx.obj = Options(params_file, root, tuple(overrides or ()), debug, quiet)
+
+
+app.command("run")(run_pipeline)
+app.command()(ingest)
+app.command()(split)
+app.command()(synthesise)
+app.command()(preprocess)
+app.command()(sweep)
+app.command()(trial)
+app.command()(evaluate)
+app.command()(decide)
+app.command()(report)
+app.command()(train)
+app.command()(recognise)
+app.command()(export)
+app.command()(verify)
+app.command()(doctor)
+app.command()(ui)
+app.add_typer(assets, name="assets")
+app.add_typer(params, name="params")
+app.command("worker", hidden=True)(worker)

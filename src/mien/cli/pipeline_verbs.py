@@ -1,0 +1,164 @@
+"""The verbs of the main path; each is the stage of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.session import hooks, project
+
+if TYPE_CHECKING:
+    from mien.stages.context import Context
+
+Name = Annotated[str | None, typer.Argument(help="Only this one; all of the parameters' without.")]
+
+
+def ingest(
+    ctx: typer.Context,
+    database: Name = None,
+    reader: Annotated[
+        str | None, typer.Option(help="Reader, to ingest what the parameters do not name.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder or file to read.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new dataset version.")] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="synthetic to make a pool; else what the faces say.")
+    ] = None,
+) -> None:
+    """Read databases and freeze them as dataset versions.
+
+    With --reader, --root and --name it reads a folder of your own, also a synthetic one, which
+    then is a pool that the sweep can draw from.
+    """
+    if reader is None and (root is not None or name is not None or origin is not None):
+        raise typer.BadParameter("--root, --name and --origin go with --reader")
+    if reader is None:
+        _stage(ctx, "ingest", name=database)
+        return
+    if root is None or name is None or database is not None:
+        raise typer.BadParameter("--reader needs --root and --name, and no DATABASE")
+    if origin not in (None, "real", "synthetic"):
+        raise typer.BadParameter(f"--origin {origin!r} is neither real nor synthetic")
+    from mien.params import NAME, DatabaseParams
+    from mien.stages.ingest import ingest_one
+
+    if not NAME.fullmatch(name):
+        raise typer.BadParameter(f"--name {name!r} is not lower case letters, digits and _")
+
+    database_params = DatabaseParams.model_validate(
+        {"reader": reader, "root": root, "origin": origin}
+    )
+    with project(ctx) as context:
+        info = ingest_one(context, name, database_params)
+    typer.echo(
+        f"{name}: {info.rows} images, {origin or 'origin as stated'}, version {info.digest[:16]}"
+    )
+
+
+def split(ctx: typer.Context) -> None:
+    """Deal the subjects to train, validation and test."""
+    _stage(ctx, "split")
+
+
+def synthesise(ctx: typer.Context, pool: Name = None) -> None:
+    """Make the pools of synthetic faces."""
+    _stage(ctx, "synthesise", name=pool)
+
+
+def preprocess(ctx: typer.Context, name: Name = None) -> None:
+    """Find, align, crop and resize the faces of every set."""
+    _stage(ctx, "preprocess", name=name)
+
+
+def sweep(
+    ctx: typer.Context,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would run and what it costs; run nothing.")
+    ] = False,
+) -> None:
+    """Train and judge a classifier for every arm and seed.
+
+    Finished trials are found in the cache and not run again.
+    """
+    if not plan:
+        _stage(ctx, "sweep")
+        return
+    from mien.stages import sweep as stage
+
+    with project(ctx) as context:
+        estimate = stage.run(context, plan_only=True)
+    typer.echo(
+        f"{estimate.trials} trials, {estimate.cached} of them done already; to run: "
+        f"{estimate.kimg:g} thousand images to train on, about {estimate.disk_mb:g} MB of disk"
+    )
+
+
+def trial(
+    ctx: typer.Context, plan: Annotated[Path, typer.Argument(help="plan.json of the trial.")]
+) -> None:
+    """Run one planned trial, as the sweep's workers do."""
+    from mien.logs import canonical_line
+    from mien.stages import trial as stage
+
+    with hooks(ctx) as given, canonical_line("trial", plan=str(plan)):
+        stage.run(plan, progress=given.progress, cancelled=given.cancelled)
+
+
+def evaluate(ctx: typer.Context) -> None:
+    """Judge all trials: accuracy, F1, calibration, confusion."""
+    _stage(ctx, "evaluate")
+
+
+def decide(ctx: typer.Context) -> None:
+    """Say which ratio helps, or that none does.
+
+    Or how many more subjects it would take to know.
+    """
+    _stage(ctx, "decide")
+
+
+def report(ctx: typer.Context) -> None:
+    """Write report/index.html, one self-contained file, and say the verdict."""
+    _stage(ctx, "report", say=_summary)
+
+
+def run_pipeline(ctx: typer.Context) -> None:
+    """Run the whole pipeline; unchanged stages are skipped."""
+    from mien.stages.pipeline import run_all
+
+    with project(ctx) as context:
+        run_all(context)
+        _summary(context)
+
+
+def _summary(context: Context) -> None:
+    """Say the verdict, where the time went, and where the report lies."""
+    from mien.stages.pipeline import times
+
+    table = times(context)
+    typer.echo(f"{'where the time went':<28} {'seconds':>9}")
+    for stage, seconds in table.items():
+        typer.echo(f"{stage:<28} {seconds:>9.1f}")
+    typer.echo(f"{'all':<28} {sum(table.values()):>9.1f}")
+    for protocol, decided in context.read_json("decide", "decision.json")["protocols"].items():
+        typer.echo(f"\n{protocol}: {decided['sentence']}")
+    typer.echo(f"\nreport: {context.root / 'report' / 'index.html'}")
+
+
+def _stage(
+    ctx: typer.Context,
+    verb: str,
+    *,
+    say: Callable[[Context], None] | None = None,
+    **arguments: Any,
+) -> None:
+    from mien.stages.pipeline import run_stage
+
+    given = {key: value for key, value in arguments.items() if value is not None}
+    with project(ctx) as context:
+        run_stage(context, verb, **given)
+        if say is not None:
+            say(context)

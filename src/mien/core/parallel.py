@@ -1,0 +1,66 @@
+"""Spread a function over processes, results in the order of the inputs, in bounded memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+AHEAD = 4  # inputs in flight a worker
+
+
+def map_ordered(
+    function: Callable[[In], Out], inputs: Iterable[In], *, workers: int
+) -> Iterator[Out]:
+    """Apply a picklable function to each input; one worker runs it here.
+
+    A fresh interpreter is spawned a worker: forking a process with threads may hang. Workers
+    leave Ctrl-C to this process, and end when it does, however it ends.
+    """
+    if workers <= 1:
+        yield from map(function, inputs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool:
+        waiting: deque[Future[Out]] = deque()
+        try:
+            for each in inputs:
+                waiting.append(_submit(pool, function, each))
+                if len(waiting) >= AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[In], Out], each: In) -> Future[Out]:
+    """Submit with SIGINT blocked: a worker started now inherits that, from its first moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(function, each)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _settle() -> None:
+    """Use one thread, and watch the process that started this one."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

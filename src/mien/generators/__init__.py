@@ -1,0 +1,1 @@
+"""Engines that make labelled faces, and the requests they answer. Judges nothing."""

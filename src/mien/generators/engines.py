@@ -1,0 +1,60 @@
+"""The engine table: every algorithm that can make faces, found through entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from mien.core.errors import Invalid, NotFound
+from mien.core.ports import Engine
+
+GROUP = "mien.engines"
+
+
+class EngineType(Protocol):
+    """What an entry point of the group ``mien.engines`` must name."""
+
+    def from_params(self, params: Mapping[str, Any], assets: Path | None) -> Engine:
+        """Build the engine; unknown or wrong parameters are ``Invalid``."""
+        ...
+
+
+def _table() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def engine_names() -> tuple[str, ...]:
+    """List the engines of this installation, sorted; nothing is imported."""
+    return tuple(sorted(_table()))
+
+
+def make_engine(name: str, params: Mapping[str, Any], *, assets: Path | None = None) -> Engine:
+    """Build an engine by name.
+
+    Args:
+        name: in the engine table.
+        params: the engine's own parameters.
+        assets: the folder of open assets, or None.
+
+    Raises:
+        NotFound: ``UNKNOWN_ENGINE`` with the names that exist; ``ASSET_MISSING``.
+        Invalid: ``ENGINE_PARAMS`` for wrong parameters; ``ENGINE_BROKEN`` when a plugin's entry
+            point cannot be imported.
+    """
+    table = _table()
+    if name not in table:
+        raise NotFound(
+            "UNKNOWN_ENGINE",
+            f"there is no engine {name!r}",
+            hint=f"engines here: {', '.join(sorted(table)) or 'none'}; others come as packages "
+            f"with an entry point in the group {GROUP}",
+        )
+    try:
+        kind = cast("EngineType", table[name].load())
+    except (ImportError, AttributeError) as error:
+        raise Invalid(
+            "ENGINE_BROKEN", f"the engine {name!r} cannot be imported: {error}"
+        ) from error
+    return kind.from_params(params, assets)

@@ -1,0 +1,1 @@
+"""From hostile bytes to aligned faces: one preprocessing for training and serving."""

@@ -1,0 +1,1 @@
+"""3D heads: models behind one interface, expressions as units, a software renderer, fitting."""

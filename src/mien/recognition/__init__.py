@@ -1,0 +1,1 @@
+"""Classifiers of expression and affect: networks, the training loop, prediction, model files."""

@@ -1,0 +1,1 @@
+"""Immutable dataset versions on disk: written whole, read verified, compared, traced, erased."""

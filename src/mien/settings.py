@@ -1,0 +1,152 @@
+"""``MIEN_*`` environment variables: where things lie and run, never what the result is."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mien.core.errors import invalid_fields
+
+PREFIX = "MIEN_"
+TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+
+
+def cores() -> int:
+    """Count the cores this process may use: affinity and container quota respected, at least 1."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota_cores(Path("/sys/fs/cgroup/cpu.max"))
+    return max(1, min(allowed or 1, quota or math.inf).__ceil__())
+
+
+def _quota_cores(file: Path) -> float | None:
+    """Read a cgroup v2 quota ("<µs> <period>", or "max <period>") as a number of cores."""
+    try:
+        quota, period = file.read_text().split()
+        return None if quota == "max" else float(quota) / float(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+class Settings(BaseSettings):
+    """Where, not what. Relative paths start from the project folder.
+
+    Attributes:
+        assets: folder of open assets laid out as ``mien assets pull`` does; None = not given.
+        cache: content-addressed results, logs and pulled assets; shared by projects.
+        spool: what the tracker has not delivered yet.
+        tracking_uri: ``sqlite:///…``, ``http(s)://…``, a database, or ``none``.
+        workers: processes used at once.
+        executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task) or
+            ``inline`` (this process, one at a time).
+        retries: how often a failed task is started again.
+        grace_s: seconds a stopped worker has to write its checkpoint.
+        asset_mirror: base URL to pull assets from instead of their upstream.
+        log_level: least level shown.
+        log_format: ``auto`` is pretty on a terminal and JSON elsewhere.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    assets: Path | None = None
+    cache: Path = Field(default_factory=lambda: _cache_home() / "mien")
+    spool: Path = Path("spool")
+    tracking_uri: str = "sqlite:///mlflow.db"
+    workers: int = Field(default_factory=cores, ge=1, le=4096)
+    executor: Literal["persistent", "process", "inline"] = "persistent"
+    retries: int = Field(2, ge=0, le=100)
+    grace_s: float = Field(60.0, gt=0, le=3600)
+    asset_mirror: str = ""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "pretty", "json"] = "auto"
+
+    @field_validator("tracking_uri")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        scheme = value.partition("://")[0].partition("+")[0]
+        if scheme not in (*TRACKING_SCHEMES, "none"):
+            raise ValueError(
+                f"{value!r} is neither `none` nor one of {', '.join(TRACKING_SCHEMES)}"
+            )
+        return value
+
+    @field_validator("asset_mirror")
+    @classmethod
+    def _http_only(cls, value: str) -> str:
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise ValueError(f"{value!r} is not an http(s) address")
+        return value.rstrip("/")
+
+    @property
+    def assets_home(self) -> Path:
+        """Where assets are pulled to: ``assets``, or ``<cache>/assets``."""
+        return self.assets or self.cache / "assets"
+
+
+def load_settings(project: Path) -> Settings:
+    """Read the environment; paths and SQLite addresses come out absolute.
+
+    Args:
+        project: folder that relative paths start from.
+
+    Raises:
+        Invalid: ``SETTINGS`` naming each variable at fault.
+    """
+    try:
+        raw = Settings()
+    except ValidationError as error:
+        wrong = {_variable(e["loc"]): e["msg"] for e in error.errors()}
+        raise invalid_fields("SETTINGS", "the environment is wrong", wrong) from None
+    project = project.resolve()
+    cache = _absolute(raw.cache, project)
+    pulled = cache / "assets"
+    assets = raw.assets or (pulled if pulled.is_dir() else None)
+    return raw.model_copy(
+        update={
+            "cache": cache,
+            "assets": None if assets is None else _absolute(assets, project),
+            "spool": _absolute(raw.spool, project),
+            "tracking_uri": _absolute_uri(raw.tracking_uri, project),
+        }
+    )
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Find ``MIEN_*`` variables that nothing reads → the known name they resemble, or ""."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    given = os.environ if environ is None else environ
+    unknown = [n for n in given if n.startswith(PREFIX) and n not in known]
+    near = {name: difflib.get_close_matches(name, known, n=1) for name in sorted(unknown)}
+    return {name: match[0] if match else "" for name, match in near.items()}
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]).upper()
+    return name if name.startswith(PREFIX) else PREFIX + name
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+
+
+def _absolute(path: Path, project: Path) -> Path:
+    return (project / path.expanduser()).resolve()
+
+
+def _absolute_uri(uri: str, project: Path) -> str:
+    """Anchor a relative SQLite file: stages run elsewhere would otherwise lose it."""
+    prefix = "sqlite:///"
+    return (
+        prefix + str(_absolute(Path(uri[len(prefix) :]), project))
+        if uri.startswith(prefix)
+        else uri
+    )

@@ -1,0 +1,1 @@
+"""Subject-disjoint splits, and mixes of real and synthetic faces by ratio."""
