@@ -19,13 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from mien.core.expression import EKMAN_SIX
+from mien.core.faces import FaceArrays
 from mien.core.preprocess import PreprocessSpec
 from mien.datasets.table import read
 from mien.evaluation.intervals import mean_interval
 from mien.imaging.decode import decode
 from mien.imaging.detect import make_detector
 from mien.imaging.preprocess import preprocess
-from mien.recognition.arrays import FaceArrays
 from mien.recognition.fit import fit
 from mien.recognition.hog import HogSvm
 from mien.recognition.networks import build

@@ -22,7 +22,7 @@ FACES = 2000
 
 
 def faces(seed=0):
-    from mien.recognition.arrays import FaceArrays
+    from mien.core.faces import FaceArrays
 
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (FACES, SIZE_PX, SIZE_PX), dtype=np.uint8)
@@ -140,7 +140,7 @@ def main():
     options.add_argument("--turns", type=int, default=5)
     options.add_argument("--networks", nargs="+", default=["seed", "small"])
     given = options.parse_args()
-    from mien.recognition.device import has_bf16
+    from mien.training.device import has_bf16
 
     print(f"processor multiplies bf16: {has_bf16('cpu')}; batch {BATCH}, {SIZE_PX} px, 1 thread\n")
     print(f"{'network':<8} {'loop':<34} {'images/s':>9} {'ratio':>7} {'range':>13}")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from mien.core.arrays import Int
-from mien.recognition.arrays import FaceArrays
+from mien.core.faces import FaceArrays
 from mien.recognition.augment import Geometry, draw_maps, warp, warp_on_device
-from mien.recognition.device import Placement
+from mien.training.device import Placement
+from mien.training.tensors import planes, to_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +79,3 @@ class Pool:
             faces = to_network(planes(torch.from_numpy(images)).to(device))
         faces = faces.contiguous(memory_format=torch.channels_last)
         return faces, self.labels[index], self.affect[index]
-
-
-def to_network(images: Tensor) -> Tensor:
-    """Turn uint8 0..255 into float32 in [-1, 1]: ``imaging.convert.to_float`` on any device."""
-    return images.to(torch.float32).div_(127.5).sub_(1.0)
-
-
-def planes(images: Tensor) -> Tensor:
-    """View (N, S, S[, 3]) as (N, C, S, S)."""
-    return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mien.core.digest import digest_bytes, digest_of, seed_of
 from mien.core.errors import Interrupted, Invalid, WrongState
+from mien.core.faces import FaceArrays
 from mien.core.hooks import (
     Cancelled,
     OnProgress,
@@ -29,17 +30,17 @@ from mien.core.hooks import (
     no_progress,
     no_save,
 )
-from mien.recognition.arrays import FaceArrays, check_faces
+from mien.recognition.arrays import check_faces
 from mien.recognition.augment import GEOMETRIC
 from mien.recognition.batches import Pool
 from mien.recognition.course import Course, Evaluation, copied, restore, snapshot
-from mien.recognition.device import keep_freed_memory, place, reproducible
 from mien.recognition.networks import build
 from mien.recognition.objective import judge, training_loss
 from mien.recognition.optimiser import Optimiser
 from mien.recognition.predict import network_outputs
 from mien.recognition.schedule import schedule_of
 from mien.recognition.spec import ClassifierSpec, FitSpec
+from mien.training.device import keep_freed_memory, place, reproducible
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from mien.core.arrays import Float, UInt8
 from mien.core.errors import WrongState
-from mien.recognition.batches import planes, to_network
 from mien.recognition.files import SavedModel
 from mien.recognition.networks import Classifier
 from mien.recognition.predict import with_weights
+from mien.training.tensors import planes, to_network
 
 INPUT = "images"
 MAX_BATCH = 256

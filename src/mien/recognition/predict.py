@@ -11,12 +11,14 @@ from torch import Tensor
 
 from mien.core.arrays import Float, UInt8
 from mien.core.errors import Corrupt
+from mien.core.faces import FaceArrays
 from mien.core.scores import Predictions
-from mien.recognition.arrays import FaceArrays, check_faces
+from mien.recognition.arrays import check_faces
 from mien.recognition.batches import Pool
-from mien.recognition.device import place
 from mien.recognition.networks import Classifier, build
-from mien.recognition.spec import ClassifierSpec, Device, Precision
+from mien.recognition.spec import ClassifierSpec
+from mien.training.device import place
+from mien.training.precision import Device, Precision
 
 
 def predict(

@@ -10,11 +10,10 @@ from mien.core.errors import Invalid, invalid_fields
 from mien.core.expression import Expression
 from mien.core.preprocess import Channels
 from mien.core.split import Base, Protocol
+from mien.training.precision import Device, Precision
 
 Head = Literal["expression", "affect"]
 Padding = Literal["same", "valid"]
-Precision = Literal["auto", "fp32", "bf16"]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from mien.core.errors import Invalid, MienError, NotFound
 from mien.core.face import Face
+from mien.core.faces import FaceArrays
 from mien.imaging.decode import decode
 from mien.imaging.detect import Detector, make_detector
 from mien.imaging.preprocess import preprocess
-from mien.recognition.arrays import FaceArrays
 from mien.recognition.files import SavedModel, load_model
 from mien.recognition.predict import predict
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mien.core.errors import Invalid
 from mien.core.expression import EXPRESSIONS, Expression
+from mien.core.faces import FaceArrays
 from mien.core.hooks import Cancelled, OnProgress, Progress, never_cancelled, no_progress
 from mien.core.preprocess import PreprocessSpec
 from mien.core.sample import Sample
@@ -27,13 +28,13 @@ from mien.evaluation.single_run import train_report
 from mien.imaging.decode import decode
 from mien.imaging.detect import make_detector
 from mien.imaging.preprocess import preprocess
-from mien.recognition.arrays import FaceArrays
-from mien.recognition.files import load_checkpoint, save_checkpoint, save_model
+from mien.recognition.files import save_model
 from mien.recognition.fit import FitResult, fit
 from mien.recognition.predict import predict
 from mien.recognition.spec import ClassifierSpec, FitSpec
 from mien.registry.staging import disk_errors
 from mien.stages.context import whole, write_json
+from mien.training.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -18,14 +18,15 @@ import numpy as np
 
 from mien.core.arrays import Float, Int, UInt8
 from mien.core.errors import Corrupt, NotFound
+from mien.core.faces import FaceArrays
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
-from mien.recognition.arrays import FaceArrays
-from mien.recognition.files import load_checkpoint, save_checkpoint, save_model
+from mien.recognition.files import save_model
 from mien.recognition.fit import FitResult, fit
 from mien.recognition.predict import predict
 from mien.recognition.spec import ClassifierSpec, FitSpec
 from mien.registry.staging import disk_errors
 from mien.stages.context import whole, write_json
+from mien.training.checkpoint import load_checkpoint, save_checkpoint
 
 RESULT = "result.json"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.core.expression import EKMAN_SIX
-from mien.recognition.arrays import FaceArrays
+from mien.core.faces import FaceArrays
 from mien.recognition.spec import ClassifierSpec
 
 CLASSES = EKMAN_SIX[:3]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.recognition.augment import GEOMETRIC, PLAIN, Geometry, draw_maps, warp, warp_on_device
-from mien.recognition.batches import Pool, planes, to_network
-from mien.recognition.device import place
+from mien.recognition.batches import Pool
+from mien.training.device import place
+from mien.training.tensors import planes, to_network
 
 
 def smooth(count=4, size_px=64, seed=0):

@@ -11,16 +11,12 @@ import torch
 
 from mien.core.errors import Corrupt, Invalid, NotFound
 from mien.core.preprocess import PreprocessSpec
-from mien.recognition.files import (
-    CHECKPOINT,
-    DESCRIPTION,
-    WEIGHTS,
-    load_checkpoint,
-    load_model,
-    save_checkpoint,
-    save_model,
-)
+from mien.recognition.files import load_model, save_model
 from mien.recognition.networks import build
+from mien.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from mien.training.weights import description_file, weights_file
+
+DESCRIPTION, WEIGHTS = description_file("model"), weights_file("model")
 
 
 @pytest.fixture
@@ -174,7 +170,7 @@ def test_a_damaged_checkpoint_is_corrupt(tmp_path, harm):
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     """A full disk while saving leaves the state before, whole, and no temporary file."""
-    import mien.recognition.files as files
+    import mien.training.checkpoint as files
 
     save_checkpoint(tmp_path, STATE)
 
@@ -182,7 +178,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
         path.write_bytes(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_write", full)
+    monkeypatch.setattr(files, "write_synced", full)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path, {**STATE, "weights": {"a": torch.zeros(9)}})
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]

@@ -11,11 +11,11 @@ import torch
 
 from mien.core.errors import Corrupt, Interrupted, Invalid, WrongState
 from mien.recognition import fit as fit_module
-from mien.recognition.files import load_checkpoint, save_checkpoint
 from mien.recognition.fit import fit
 from mien.recognition.objective import judge
 from mien.recognition.predict import predict
 from mien.recognition.spec import ClassifierSpec, FitSpec
+from mien.training.checkpoint import load_checkpoint, save_checkpoint
 
 STEPS = FitSpec(kimg=0.64, batch=16, evaluations=8, precision="fp32", device="cpu")
 PAPER = FitSpec(protocol="paper", epochs=4, batch=16, lr=1e-3, precision="fp32", device="cpu")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.core.errors import Invalid
-from mien.recognition.arrays import FaceArrays, concat
+from mien.core.faces import FaceArrays, concat
 from mien.recognition.networks import Outputs
 from mien.recognition.objective import concordance, judge, training_loss
 from mien.recognition.optimiser import orthogonalised

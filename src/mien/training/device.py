@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mien.core.errors import Invalid
-from mien.recognition.spec import Device, Precision
+from mien.training.precision import Device, Precision
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
