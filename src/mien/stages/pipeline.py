@@ -108,7 +108,7 @@ def _rooms(verb: str) -> tuple[str, ...]:
         "split": ("splits",),
         "synthesise": ("generators", "morphable"),
         "preprocess": ("imaging",),
-        "sweep": ("recognition",),
+        "sweep": ("recognition", "training"),
         "evaluate": ("evaluation",),
         "decide": ("evaluation",),
         "report": ("evaluation",),

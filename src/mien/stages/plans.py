@@ -64,7 +64,7 @@ def plan_trials(
         Invalid: ``WRONG_ORIGIN``, ``RATIO_ABOVE_POOL``, ``SUBJECT_IN_TWO_SETS``,
             ``IMAGE_IN_TWO_SETS``.
     """
-    code = code_digest("core", "imaging", "recognition", "stages/trial.py")
+    code = code_digest("core", "imaging", "training", "recognition", "stages/trial.py")
     seeds = range(params.sweep.first_seed, params.sweep.first_seed + params.sweep.seeds)
     for split in splits:
         planner = _Planner(params, split, sets)
