@@ -4,9 +4,8 @@ Five repeated splits for each size of the training set. Every image, real and sy
 by the same detector; the hand-placed landmarks serve fitting only; synthetic faces are made of
 the training people's neutral photos only, and invented ones are the other pool.
 
-The table gives the gain of each arm over r0 on the own-test people, averaged over splits, with the
-corrected resampled t interval (Nadeau and Bengio 2003, section 4), for test sets of repeated
-splits overlap.
+The table gives the gain of each arm over r0 on the own-test people, averaged over splits, with an
+interval over training draws and people (``evaluation.repeated_splits``).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
 
 from mien.compose import make_context
+from mien.evaluation.repeated_splits import repeated_splits_interval
 from mien.params import load_params
 from mien.stages.context import Context
 from mien.stages.evaluate import read_evidence
@@ -49,7 +48,7 @@ def shared(folder: Path) -> Context:
 
 
 def one(first: Context, context: Context) -> dict[str, dict[str, float]]:
-    """Run one split to its end; returns arm → accuracy on the own test, and its gain over r0."""
+    """Run one split to its end; returns arm → own-test person → accuracy, averaged over seeds."""
     for verb, name in (("ingest", "london"), ("preprocess", "london"), ("preprocess", "invented")):
         if context.root != first.root and not context.folder(verb, name).exists():
             shutil.copytree(first.folder(verb, name), context.folder(verb, name))
@@ -60,20 +59,21 @@ def one(first: Context, context: Context) -> dict[str, dict[str, float]]:
     for verb in ("sweep", "evaluate", "decide"):
         run_stage(context, verb)
     own = read_evidence(context)["steps"].own
-    base = next(s for a, s in own.scores.items() if a.name == "r0")
     return {
-        arm.name: {"accuracy": float(s.mean()), "gain": float((s - base).mean())}
-        for arm, s in own.scores.items()
+        arm.name: dict(zip(own.subjects, scores.mean(axis=0).tolist(), strict=True))
+        for arm, scores in own.scores.items()
     }
 
 
-def interval(gains: list[float], test: int, train: int) -> tuple[float, float, float]:
-    """Mean gain over repeated splits with its corrected 95 % interval."""
-    values = np.array(gains)
-    count = len(values)
-    error = np.sqrt((1 / count + test / train) * values.var(ddof=1))
-    half = float(student.ppf(0.975, count - 1) * error)
-    return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
+def row(runs: list[dict[str, dict[str, float]]], arm: str) -> str:
+    """Accuracy of an arm, and its gain over r0 with a 95 % interval."""
+    accuracy = np.mean([np.mean(list(r[arm].values())) for r in runs])
+    if arm == "r0":
+        return f"{100 * accuracy:>7.1f}%"
+    gains = [{p: score - r["r0"][p] for p, score in r[arm].items()} for r in runs]
+    found = repeated_splits_interval(gains)
+    low, high = 100 * found.low, 100 * found.high
+    return f"{100 * accuracy:>7.1f}%  {100 * found.estimate:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:
@@ -88,18 +88,11 @@ def main() -> None:
         contexts = [project(given.folder, use, seed) for seed in range(given.splits)]
         runs = [one(first, c) for c in contexts]
         (given.folder / f"people{use}.json").write_text(json.dumps(runs, indent=1))
-        test = contexts[0].params.split.counts["test"]
         for arm in runs[0]:
-            accuracy = float(np.mean([r[arm]["accuracy"] for r in runs]))
-            gain, low, high = interval([r[arm]["gain"] for r in runs], test, use)
-            shown = (
-                "" if arm == "r0" else f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-            )
-            print(f"{use:>6}  {arm:<22} {100 * accuracy:>7.1f}%  {shown}", flush=True)
-    for context in (first,):
-        run_stage(context, "report")
-        context.tracker.flush(60)
-        print(f"report of the first split: {context.root / 'report' / 'index.html'}")
+            print(f"{use:>6}  {arm:<22} {row(runs, arm)}", flush=True)
+    run_stage(first, "report")
+    first.tracker.flush(60)
+    print(f"report of the first split: {first.root / 'report' / 'index.html'}")
 
 
 if __name__ == "__main__":
