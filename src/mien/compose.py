@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError
@@ -41,7 +42,9 @@ def make_context(
         else MlflowTracker(settings.tracking_uri, spool_dir=settings.spool)
     )
     executor: Executor = (
-        InlineExecutor(trial_here, settings.cache / "logs", settings.retries)
+        InlineExecutor(
+            partial(trial_here, cancelled=cancelled), settings.cache / "logs", settings.retries
+        )
         if settings.executor == "inline"
         else LocalExecutor(
             slots=settings.workers,
@@ -66,12 +69,17 @@ def make_context(
     )
 
 
-def trial_here(argv: Sequence[str]) -> int:
-    """Run a trial in this process; the executor hears of its end by exit code, as always."""
+def trial_here(argv: Sequence[str], *, cancelled: Cancelled = never_cancelled) -> int:
+    """Run a trial in this process; the executor hears of its end by exit code, as always.
+
+    Args:
+        argv: ``("trial", "<plan>")``.
+        cancelled: asked before every training step; True saves the state and ends the trial.
+    """
     from mien.stages.trial import run
 
     try:
-        run(Path(argv[1]))
+        run(Path(argv[1]), cancelled=cancelled)
     except MienError as error:
         sys.stderr.write(f"mien: error: {error}\n")  # the executor keeps it as the trial's log
         return error.exit_code
