@@ -29,7 +29,6 @@ from mien.cli.session import Options
 
 app = typer.Typer(
     name="mien",
-    help="How much synthetic face data to add, whether the gain is real, and whether it can ship.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -47,7 +46,7 @@ def _version(wanted: bool) -> None:
 def options(
     ctx: typer.Context,
     params_file: Annotated[
-        Path, typer.Option("--params", help="Parameter file.", metavar="FILE")
+        Path, typer.Option("--params", help="Parameter file of the project.", metavar="FILE")
     ] = Path("params.yaml"),
     root: Annotated[
         Path | None, typer.Option(help="Folder of data/ and report/; the current one.")
@@ -64,10 +63,13 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Answer: how much synthetic data should I add, is the gain real, can I ship it?
+    """How much synthetic face data to add, whether the gain is real, and whether it can ship.
 
     The main path: ingest, split, synthesise, preprocess, sweep, evaluate, decide, report.
     `mien run` runs all of it; `dvc repro` does the same and keeps track of it.
+
+    A project is a folder with params.yaml; what is made goes into its data/ and report/. The
+    options below stand before the verb: mien --set sweep.seeds=5 --root elsewhere sweep --plan
     """
     ctx.obj = Options(params_file, root, tuple(overrides or ()), debug, quiet)
 

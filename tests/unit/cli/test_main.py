@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
+import mien
 from mien.cli import main as entry
 from mien.cli.signals import ASKS_REGULARLY_S, STOP, Stop
 from mien.core.errors import ERRORS, Interrupted
@@ -117,15 +119,27 @@ def test_help_lists_every_verb(capsys):
     assert "\n  worker" not in shown
 
 
+def test_help_says_what_stands_before_the_verb(capsys):
+    """--help says what mien is for, the main path, and how --params, --root and --set are used."""
+    assert entry.run(["--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "How much synthetic face data to add" in shown
+    assert "ingest, split, synthesise, preprocess, sweep, evaluate, decide, report" in shown
+    assert "mien --set sweep.seeds=5 --root elsewhere sweep --plan" in shown
+
+
 def test_version(capsys):
-    """--version names the package."""
+    """--version names the package as it is installed."""
     assert entry.run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("mien ")
+    assert capsys.readouterr().out == f"mien {version('mien')}\n"
+    with pytest.raises(AttributeError, match="nothing"):
+        mien.nothing  # noqa: B018
 
 
 def test_help_imports_nothing_heavy():
     """Answering --help loads no numeric, tracking or drawing library."""
     heavy = "numpy torch mlflow cv2 pandas pyarrow matplotlib sklearn pydantic structlog rich dvc"
+    heavy += " importlib.metadata"
     code = (
         "import sys; from mien.cli.main import run; run(['--help']);"
         f"print([m for m in {heavy.split()!r} if m in sys.modules], file=sys.stderr)"
