@@ -10,6 +10,7 @@ from mien.evaluation.power import MOST_SEEDS, MOST_SUBJECTS
 from mien.evaluation.report_data import Note, ReportData, Tone
 from mien.evaluation.saturation import Saturation
 from mien.evaluation.verdict import Comparison, Decision
+from mien.evaluation.verdict_words import about_more
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,10 @@ def _missing(decision: Decision) -> str:
         return "training varies too much"
     parts = []
     if subjects:
-        parts.append(f"about {_about(subjects)} more subject{'s' if subjects != 1 else ''}")
+        parts.append(about_more(subjects, "subject"))
     if seeds:
-        parts.append(f"about {_about(seeds)} more seed{'s' if seeds != 1 else ''}")
+        parts.append(about_more(seeds, "seed"))
     return " and ".join(parts) or "the interval is too wide"
-
-
-def _about(number: int) -> str:
-    """Round up to two digits: the advice is no more exact than that."""
-    step = 10 ** max(len(str(number)) - 2, 0)
-    return f"{-(-number // step) * step:,}"
 
 
 def _stay(decision: Decision) -> str:

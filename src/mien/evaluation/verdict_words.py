@@ -89,7 +89,8 @@ def _missing(facts: Facts, found: Comparison) -> str:
     more_subjects, more_seeds = found.more_subjects or 0, found.more_seeds or 0
     goal = f"to settle whether it gains {points(facts.min_effect)}"
     if more_seeds == 0:
-        return f"About {_count(more_subjects)} more subjects are needed {goal}."
+        needed = "is" if more_subjects == 1 else "are"
+        return f"A{about_more(more_subjects, 'subject')[1:]} {needed} needed {goal}."
     if found.seeds + more_seeds >= MOST_SEEDS or found.subjects + more_subjects >= MOST_SUBJECTS:
         return (
             f"Training varies too much from seed to seed {goal}, whatever the number of subjects "
@@ -97,11 +98,12 @@ def _missing(facts: Facts, found: Comparison) -> str:
         )
     said = (
         f"With {found.seeds} seeds no number of subjects suffices, because training varies from "
-        f"seed to seed: about {more_seeds} more seeds"
+        f"seed to seed: {about_more(more_seeds, 'seed')}"
     )
     if more_subjects:
-        said += f" and {_count(more_subjects)} more subjects"
-    return f"{said} are needed {goal}."
+        said += f" and {about_more(more_subjects, 'subject')}"
+    needed = "is" if more_seeds == 1 and not more_subjects else "are"
+    return f"{said} {needed} needed {goal}."
 
 
 def _blind(facts: Facts, found: Comparison) -> str:
@@ -132,12 +134,13 @@ def _change(fraction: float) -> str:
     return f"{100 * fraction:+.1f} points"
 
 
-def _count(number: int) -> str:
-    """Round up to two digits: the advice is no more exact than that."""
-    if number < 100:
-        return str(number)
-    step = 10 ** (len(str(number)) - 2)
-    return f"{-(-number // step) * step:,}".replace(",", " ")
+def about_more(number: int, unit: str) -> str:
+    """Say how many more it takes: 1234 subject → ``about 1,300 more subjects``.
+
+    The number is rounded up to two digits: the advice is no more exact than that.
+    """
+    step = 10 ** max(len(str(number)) - 2, 0)
+    return f"about {-(-number // step) * step:,} more {unit}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

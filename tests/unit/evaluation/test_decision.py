@@ -12,6 +12,7 @@ from mien.core.errors import Invalid
 from mien.core.split import Arm
 from mien.evaluation.decision import DecideConfig, decide
 from mien.evaluation.evidence import Evidence, ScoreSet
+from mien.evaluation.verdict_words import about_more
 
 R0, PLAIN = Arm(), Arm(base="plain")
 R1, R2, R5 = (Arm("ratio", k, pool="faces") for k in (1, 2, 5))
@@ -106,7 +107,7 @@ def test_seeds_that_vary_too_much_ask_for_seeds():
     assert found.more_seeds is not None
     assert found.more_seeds > 0
     assert "no number of subjects suffices" in found.sentence
-    assert f"about {found.more_seeds} more seeds" in found.sentence
+    assert about_more(found.more_seeds, "seed") in found.sentence
 
 
 def test_the_advice_does_not_look_at_the_gain():
