@@ -114,6 +114,7 @@ def test_the_same_image_under_two_labels(project):
     said = project.done("ingest", "faces")
     assert "same image under two labels" in said.err
     assert "mine/happiness/s003_0.png = mine/anger/s003_0.png" in said.err
+    assert said.err.count("s003_0.png = ") == said.err.count("warning") == 1, "told once"
 
 
 def test_a_copy_in_train_and_test_of_own_folders(project):

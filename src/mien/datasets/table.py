@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from mien.core.digest import digest_bytes
 from mien.core.errors import Invalid, NotFound, invalid_fields
 from mien.core.manifest import Licence
-from mien.core.sample import Item
+from mien.core.sample import Item, Sample
 from mien.datasets.ck48 import CK48_LICENCE, Ck48Params, read_ck48
 from mien.datasets.demo.params import DEMO_LICENCE, DemoParams
 from mien.datasets.demo.shifts import SHIFTS
@@ -159,16 +159,15 @@ def _checked_params(entry: ReaderEntry, params: Mapping[str, Any]) -> Any:
 
 def _watched(entry: ReaderEntry, source: Source, warnings: list[str]) -> Iterator[Item]:
     """Pass items on with their digests; notice copies and emptiness; close the warnings."""
-    seen: dict[str, tuple[str, str | None, str | None]] = {}
+    seen: dict[str, Sample] = {}
     for item in entry.function(source):
         digest = item.sample.digest or digest_bytes(item.image)
         sample = item.sample
         if not sample.digest:
             sample = replace(sample, digest=digest)
-        mine = (sample.id, sample.expression, sample.subject)
-        other = seen.setdefault(digest, mine)
-        if other is not mine:
-            _note_copy(source.notes, other, mine)
+        other = seen.setdefault(digest, sample)
+        if other is not sample:
+            _note_copy(source.notes, other, sample)
         yield Item(sample, item.image)
     if not seen:
         raise Invalid(
@@ -179,15 +178,16 @@ def _watched(entry: ReaderEntry, source: Source, warnings: list[str]) -> Iterato
     warnings.extend(source.notes.lines())
 
 
-def _note_copy(
-    notes: Notes,
-    first: tuple[str, str | None, str | None],
-    second: tuple[str, str | None, str | None],
-) -> None:
-    pair = f"{second[0]} = {first[0]}"
-    if first[1] != second[1]:
+def _note_copy(notes: Notes, first: Sample, second: Sample) -> None:
+    """Count a copy by what it contradicts; here alone, for a version keeps every copy."""
+    pair = f"{second.id} = {first.id}"
+    if _label(first) != _label(second):
         notes.count("same image under two labels", pair)
-    elif first[2] != second[2]:
+    elif first.subject != second.subject:
         notes.count("same image under two subjects", pair)
     else:
         notes.count("same image twice", pair)
+
+
+def _label(sample: Sample) -> tuple[object, ...]:
+    return sample.expression, sample.valence, sample.arousal

@@ -50,7 +50,7 @@ def ingest_one(context: Context, name: str, database: DatabaseParams) -> Version
             maker=f"reader:{database.reader}", params=params, code=mien.__version__
         ),
         licences=reading.licences,
-        duplicates="warn",
+        duplicates="keep",  # the reader has counted them: they are in its warnings
         replace=True,
     )
     for warning in reading.warnings:
