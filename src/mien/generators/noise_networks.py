@@ -55,13 +55,13 @@ class _Backbone(Protocol):
 
 def build(spec: NoiseSpec) -> tuple[nn.Module, nn.Module]:
     """Make the generator and the discriminator of a spec, with fresh weights."""
-    backbone = cast(_Backbone, import_module(_BACKBONES[spec.backbone]))
+    backbone = cast("_Backbone", import_module(_BACKBONES[spec.backbone]))
     return backbone.make_generator(spec), backbone.make_discriminator(spec)
 
 
 def build_generator(spec: NoiseSpec) -> nn.Module:
     """Make the generator alone."""
-    return cast(_Backbone, import_module(_BACKBONES[spec.backbone])).make_generator(spec)
+    return cast("_Backbone", import_module(_BACKBONES[spec.backbone])).make_generator(spec)
 
 
 def weigh_condition(network: nn.Module, weight: float) -> None:

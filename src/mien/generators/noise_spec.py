@@ -108,6 +108,13 @@ class NoiseSpec(BaseModel):
             raise ValueError(f"betas {self.betas} are outside [0, 1)")
         if self.loss == "wgan_gp" and self.regulariser != "none":
             raise ValueError("wgan_gp brings its own penalty; set regulariser to none")
+        fixed = {"published_cgan": "concat", "published_acgan": "aux"}.get(self.backbone)
+        if fixed is not None and self.unconditional:
+            raise ValueError(f"{self.backbone} needs labels; classes is 0")
+        if fixed is not None and (self.g_condition, self.d_condition) != ("concat", fixed):
+            raise ValueError(
+                f"{self.backbone} has the g_condition concat and the d_condition {fixed}"
+            )
         if self.size_px % 4:
             raise ValueError(f"size_px {self.size_px} is no multiple of 4")
         return self
