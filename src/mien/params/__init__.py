@@ -1,0 +1,26 @@
+"""``params.yaml``, typed: everything that decides a result, and nothing that says where.
+
+A section is named like its stage. Unknown keys and values out of range are errors naming the key.
+"""
+
+from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
+from mien.params.generators import PoolParams
+from mien.params.project import Params, load_params, parse_params
+from mien.params.section import NAME, Section
+from mien.params.sweep import DecideParams, EvaluateParams, ReportParams, SweepParams
+
+__all__ = [
+    "NAME",
+    "DatabaseParams",
+    "DecideParams",
+    "EvaluateParams",
+    "Params",
+    "PoolParams",
+    "PreprocessParams",
+    "ReportParams",
+    "Section",
+    "SplitParams",
+    "SweepParams",
+    "load_params",
+    "parse_params",
+]

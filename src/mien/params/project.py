@@ -1,0 +1,158 @@
+"""The whole of ``params.yaml``, read and checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from mien.core.errors import Invalid, NotFound, invalid_fields
+from mien.core.expression import Expression, parse_expressions
+from mien.core.overrides import given_twice, set_key
+from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
+from mien.params.generators import PoolParams
+from mien.params.section import Name, Section
+from mien.params.sweep import DecideParams, EvaluateParams, ReportParams, SweepParams
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    experiment: str = Field(min_length=1, max_length=100)
+    expressions: list[str]
+    morphable: Literal["builtin", "ict"] = "builtin"
+    ingest: dict[Name, DatabaseParams]
+    split: SplitParams
+    synthesise: dict[Name, PoolParams] = Field(default_factory=dict)
+    preprocess: PreprocessParams
+    sweep: SweepParams
+    evaluate: EvaluateParams = EvaluateParams()
+    decide: DecideParams = DecideParams()
+    report: ReportParams = ReportParams()
+
+    @property
+    def classes(self) -> tuple[Expression, ...]:
+        """The label space, in canonical order."""
+        return parse_expressions(self.expressions)
+
+    @model_validator(mode="after")
+    def _names_meet(self) -> Params:
+        wrong = [*self._unknown_sets(), *self._unknown_sources()]
+        if self.split.database not in self.ingest:
+            wrong.append(f"split.database: {self.split.database!r} is not ingested")
+        blind = set(self.evaluate.blind)
+        if self.decide.select_on in blind:
+            wrong.append(f"decide.select_on: {self.decide.select_on!r} is blind")
+        elif self.decide.select_on not in {"validation", *self.evaluate.development}:
+            wrong.append(f"decide.select_on: {self.decide.select_on!r} is not a development set")
+        if both := blind & set(self.evaluate.development):
+            wrong.append(f"evaluate: {sorted(both)} cannot be blind and for development")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _unknown_sets(self) -> list[str]:
+        used = {
+            "split.database": [self.split.database],
+            "sweep.pools": self.sweep.pools,
+            "sweep.more_real": [self.sweep.more_real] if self.sweep.more_real else [],
+            "evaluate.blind": self.evaluate.blind,
+            "evaluate.development": self.evaluate.development,
+        }
+        return [
+            f"{key}: {name!r} is not among preprocess.sets"
+            for key, names in used.items()
+            for name in names
+            if name not in self.preprocess.sets
+        ]
+
+    def _unknown_sources(self) -> list[str]:
+        wrong = []
+        for name, where in self.preprocess.sets.items():
+            stage, _, source = where.partition("/")
+            if source not in getattr(self, stage):
+                wrong.append(f"preprocess.sets.{name}: {stage}.{source} does not exist")
+        return wrong
+
+
+def parse_params(value: Any, where: str = "the parameters") -> Params:
+    """Validate plain values.
+
+    Args:
+        value: what the file holds.
+        where: what the message calls it.
+
+    Raises:
+        Invalid: ``PARAMS`` naming every key at fault; ``UNKNOWN_EXPRESSION``,
+            ``EMPTY_LABEL_SPACE``.
+    """
+    try:
+        params = Params.model_validate(value)
+    except ValidationError as error:
+        violations = {
+            ".".join(str(part) for part in e["loc"]) or "params": e["msg"] for e in error.errors()
+        }
+        unknown = [str(e["loc"][-1]) for e in error.errors() if e["type"] == "extra_forbidden"]
+        raise invalid_fields(
+            "PARAMS", f"{where}: not as it should be", violations, hint=_resembles(unknown)
+        ) from None
+    try:
+        parse_expressions(params.expressions)
+    except Invalid as error:
+        raise Invalid(
+            error.reason, f"{where}: expressions: {error.message}", hint=error.hint
+        ) from None
+    return params
+
+
+def _resembles(unknown: Sequence[str]) -> str:
+    """Offer the known keys that unknown ones resemble."""
+    mine = [s for s in Section.__subclasses__() if s.__module__.startswith("mien.params.")]
+    known = sorted({key for section in mine for key in section.model_fields})
+    near = [(key, match[0]) for key in unknown if (match := difflib.get_close_matches(key, known))]
+    return (
+        "; ".join(f"did you mean {right!r} instead of {wrong!r}?" for wrong, right in near)
+        or "docs/howto/params.md says what each section decides; correct the keys named"
+    )
+
+
+def load_params(path: Path, overrides: Sequence[str] = ()) -> Params:
+    """Read and validate a parameter file.
+
+    Args:
+        path: the file.
+        overrides: ``section.key=value``, the value as YAML; applied in order.
+
+    Raises:
+        NotFound: ``PARAMS_FILE`` when it does not exist.
+        Invalid: ``PARAMS_SYNTAX``, ``PARAMS_OVERRIDE`` or ``PARAMS``.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(
+            "PARAMS_FILE", f"{path} does not exist", hint="run in the project or give --params"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise _no_yaml(path, f"byte {error.start} is not UTF-8") from None
+    try:
+        twice = sorted(given_twice(yaml.compose(text, yaml.SafeLoader)))
+        value = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise _no_yaml(path, f"line {line}: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise _no_yaml(path, " ".join(str(error).split())) from None
+    if twice:
+        raise _no_yaml(path, f"given twice: {', '.join(twice)}")
+    for override in overrides:
+        set_key(value, override)
+    return parse_params(value, str(path))
+
+
+def _no_yaml(path: Path, what: str) -> Invalid:
+    return Invalid("PARAMS_SYNTAX", f"{path} is not YAML: {what}", hint="correct the file there")
