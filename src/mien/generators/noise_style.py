@@ -1,0 +1,291 @@
+"""Style backbone of the engine ``noise``: a mapping network, and layers that its styles modulate.
+
+The picture is drawn in Haar wavelets, so that the finest layers work at half its side.
+
+Source: Karras et al. 2019, 2020 (StyleGAN, StyleGAN2); Gal et al. 2021 (SWAGAN) for the wavelets.
+We differ in this: channels change before a doubling, not after, for the dearest layers are then a
+third cheaper; the mapping network has four layers; one style mixing point a face.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mien.generators.noise_spec import NoiseSpec
+from mien.generators.style_layers import (
+    Convolution,
+    Dense,
+    StyledLayer,
+    ToPicture,
+    doubled,
+    from_wavelets,
+    halved,
+    rectify,
+    to_wavelets,
+)
+
+_GAIN = math.sqrt(2.0)
+_MAPPING_LAYERS = 4
+_MAPPING_RATE = 0.01
+_STYLE = 128  # length of a style
+_WIDEST = 4  # of the coarsest layers, in widths
+_MEAN_RATE = 0.005  # at which the mean style follows
+_PATH_DECAY = 0.01  # at which the mean path length follows
+_GROUP = 4  # faces over which the discriminator sees the spread
+
+
+def make_generator(spec: NoiseSpec) -> nn.Module:
+    """Build the generator with fresh weights, drawn from torch's default generator."""
+    return StyleGenerator(spec)
+
+
+def make_discriminator(spec: NoiseSpec) -> nn.Module:
+    """Build the discriminator with fresh weights, drawn from torch's default generator."""
+    return StyleDiscriminator(spec)
+
+
+def sides(size_px: int) -> tuple[int, ...]:
+    """Give the sides of the layers, coarse to fine: from 4…7, or an odd number, to half the face.
+
+    ``sides(64) == (4, 8, 16, 32)``, ``sides(48) == (6, 12, 24)``.
+    """
+    found = [size_px // 2]
+    while found[0] >= 8 and found[0] % 2 == 0:
+        found.insert(0, found[0] // 2)
+    return tuple(found)
+
+
+def _widths(spec: NoiseSpec) -> list[int]:
+    finest = spec.size_px // 2
+    return [min(_WIDEST, finest // side) * spec.width for side in sides(spec.size_px)]
+
+
+def normalised(z: Tensor) -> Tensor:
+    """Scale vectors (N, D) to root mean square 1."""
+    return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
+
+
+class Mapping(nn.Module):
+    """Noise and label to a style, and the mean style of every class.
+
+    Source: Karras et al. 2019, section 3; labels as in Karras et al. 2020 (ADA), appendix.
+    """
+
+    mean: Tensor
+    condition_weight: Tensor
+
+    def __init__(self, z_dim: int, classes: int) -> None:
+        super().__init__()
+        self.label = nn.Embedding(classes, z_dim) if classes else None
+        first = z_dim * (2 if classes else 1)
+        self.layers = nn.ModuleList(
+            Dense(first if k == 0 else _STYLE, _STYLE, rate=_MAPPING_RATE)
+            for k in range(_MAPPING_LAYERS)
+        )
+        self.register_buffer("mean", torch.zeros(max(1, classes), _STYLE))
+        if classes:
+            self.register_buffer("condition_weight", torch.ones(()))
+
+    def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Map z (N, Z) and labels (N,) or None to styles (N, W), float32."""
+        with torch.autocast(z.device.type, enabled=False):
+            values = normalised(z.float())
+            if self.label is not None and labels is not None:
+                label = normalised(self.label(labels)) * self.condition_weight
+                values = torch.cat([values, label], 1)
+            for layer in self.layers:
+                values = rectify(layer(values)) * _GAIN
+        if self.training:
+            self._follow(values.detach(), labels)
+        return values
+
+    @torch.no_grad()
+    def _follow(self, styles: Tensor, labels: Tensor | None) -> None:
+        """Move the mean of every class that is there a little towards its faces' mean."""
+        if self.label is None or labels is None:
+            self.mean.lerp_(styles.mean(0, keepdim=True), _MEAN_RATE)
+            return
+        member = functional.one_hot(labels, len(self.mean)).to(styles.dtype)
+        count = member.sum(0)[:, None]
+        means = member.t() @ styles / count.clamp(min=1)
+        self.mean.copy_(torch.where(count > 0, self.mean.lerp(means, _MEAN_RATE), self.mean))
+
+    def towards_mean(self, styles: Tensor, labels: Tensor | None, psi: float) -> Tensor:
+        """Draw styles (N, W) towards the mean of their class: 1 = as they are, 0 = the mean."""
+        mean = self.mean if labels is None or self.label is None else self.mean[labels]
+        return mean + psi * (styles - mean)
+
+
+class StyleGenerator(nn.Module):
+    """Noise (N, Z) to faces (N, C, S, S).
+
+    Every side has a layer (from 8 px two) and a picture of its own; the picture is the smooth sum
+    of all of them, the finest in wavelets.
+    """
+
+    def __init__(self, spec: NoiseSpec) -> None:
+        super().__init__()
+        self.z_dim = spec.z_dim
+        self.classes = spec.classes
+        self.mapping = Mapping(spec.z_dim, spec.classes)
+        scales, widths = sides(spec.size_px), _widths(spec)
+        self.start = nn.Parameter(torch.randn(1, widths[0], scales[0], scales[0]))
+        self.first = StyledLayer(widths[0], widths[0], _STYLE, scales[0])
+        steps = list(zip(widths[:-1], widths[1:], scales[:-1], scales[1:], strict=True))
+        self.before = nn.ModuleList(StyledLayer(a, b, _STYLE, s) for a, b, s, _ in steps)
+        self.after = nn.ModuleList(StyledLayer(b, b, _STYLE, t) for _, b, _, t in steps)
+        planes = [spec.channels] * (len(scales) - 1) + [4 * spec.channels]
+        self.pictures = nn.ModuleList(
+            ToPicture(w, p, _STYLE) for w, p in zip(widths, planes, strict=True)
+        )
+        self.layers = 1 + 2 * len(steps)
+
+    def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
+        """Make faces; values outside [-1, 1] are possible and stand for the limit.
+
+        Args:
+            z: (N, Z) standard normal.
+            labels: (N,) int64, or None for an unconditional generator.
+            mixed: (N, Z): from a random layer on, a face has this one's style.
+        """
+        return self.draw(self.styles(z, labels, mixed))
+
+    def styles(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
+        """Give every layer its style: (N, L, W)."""
+        style = self.mapping(z, labels)[:, None].expand(-1, self.layers, -1)
+        if mixed is None:
+            return cast("Tensor", style)
+        other = self.mapping(mixed, labels)[:, None]
+        cut = torch.randint(1, self.layers, (len(z), 1), device=z.device)
+        own = torch.arange(self.layers, device=z.device) < cut
+        return torch.where(own[:, :, None], style, other)
+
+    def truncated(self, z: Tensor, labels: Tensor | None, psi: float) -> Tensor:
+        """Make faces with styles drawn towards the mean style, within [-1, 1].
+
+        Args:
+            z: (N, Z).
+            labels: (N,) or None.
+            psi: 1 = none; below 1 faces are more typical and less diverse.
+
+        Source: Karras et al. 2019, appendix B.
+        """
+        style = self.mapping.towards_mean(self.mapping(z, labels), labels, psi)
+        return self.draw(style[:, None].expand(-1, self.layers, -1)).clamp(-1.0, 1.0)
+
+    def draw(self, styles: Tensor) -> Tensor:
+        """Draw styles (N, L, W) as faces (N, C, S, S)."""
+        start = self.start.expand(len(styles), -1, -1, -1)
+        planes = self.first(start.contiguous(memory_format=torch.channels_last), styles[:, 0])
+        picture = self.pictures[0](planes, styles[:, 0])
+        for k, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
+            planes = doubled(before(planes, styles[:, 2 * k + 1]))
+            planes = after(planes, styles[:, 2 * k + 2])
+            more = self.pictures[k + 1](planes, styles[:, 2 * k + 2])
+            if k + 1 == len(self.before):
+                return cast("Tensor", doubled(doubled(picture)) + from_wavelets(more))
+            picture = doubled(picture) + more
+        return from_wavelets(picture)
+
+
+class _Residual(nn.Module):
+    """Two 3×3 convolutions and a halving, and a 1×1 shortcut.
+
+    Source: Karras et al. 2020, figure 7b; we halve between the convolutions, not in the second.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.fine = Convolution(inputs, inputs, 3)
+        self.coarse = Convolution(inputs, outputs, 3)
+        self.shortcut = Convolution(inputs, outputs, 1, bias=False)
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H/2, W/2)."""
+        inner = halved(rectify(self.fine(planes)))
+        # Gains: √2 for each rectifier, 1/√2 for the sum.
+        inner = rectify(self.coarse(inner)) * _GAIN
+        return cast("Tensor", inner + self.shortcut(halved(planes)) * (1 / _GAIN))
+
+
+class StyleDiscriminator(nn.Module):
+    """Residual discriminator on wavelets, with the spread over groups of faces as a plane.
+
+    Groups are consecutive rows, so that a batch split at multiples of ``spec.ghost`` is judged as
+    the whole one would be.
+
+    Source: Karras et al. 2020, section 2.3; projection: Miyato and Koyama 2018.
+    """
+
+    condition_weight: Tensor
+
+    def __init__(self, spec: NoiseSpec) -> None:
+        super().__init__()
+        widths = _widths(spec)[::-1]
+        coarsest = sides(spec.size_px)[0]
+        self.group = math.gcd(_GROUP, spec.ghost)
+        self.first = Convolution(4 * spec.channels, widths[0], 3)
+        self.blocks = nn.ModuleList(
+            _Residual(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.last = Convolution(widths[-1] + 1, widths[-1], 3)
+        self.dense = Dense(widths[-1] * coarsest * coarsest, widths[-1])
+        self.real = Dense(widths[-1], 1)
+        wants = spec.d_condition if spec.classes else "none"
+        self.classes = Dense(widths[-1], spec.classes) if "aux" in wants else None
+        self.label = nn.Embedding(spec.classes, widths[-1]) if "projection" in wants else None
+        if self.label is not None:
+            self.register_buffer("condition_weight", torch.ones(()))
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Judge faces (N, C, S, S): realness logits (N,), class logits (N, K) or None."""
+        planes = to_wavelets(x).contiguous(memory_format=torch.channels_last)
+        planes = rectify(self.first(planes)) * _GAIN
+        for block in self.blocks:
+            planes = block(planes)
+        planes = rectify(self.last(self._with_spread(planes))) * _GAIN
+        features = rectify(self.dense(planes.flatten(1)).float()) * _GAIN
+        with torch.autocast(x.device.type, enabled=False):
+            real = self.real(features)[:, 0]
+            if self.label is not None and labels is not None:
+                towards = (features * self.label(labels)).sum(1) / math.sqrt(features.shape[1])
+                real = real + towards * self.condition_weight
+            said = None if self.classes is None else self.classes(features)
+        return real, said
+
+    def _with_spread(self, planes: Tensor) -> Tensor:
+        """Append a plane: the mean standard deviation within each group of faces.
+
+        Source: Karras et al. 2018, section 3.
+        """
+        count, _, height, width = planes.shape
+        group = math.gcd(self.group, count)
+        grouped = planes.float().unflatten(0, (-1, group))
+        spread = (grouped.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
+        plane = spread.repeat_interleave(group)[:, None, None, None].to(planes.dtype)
+        return torch.cat([planes, plane.expand(-1, 1, height, width)], 1)
+
+
+def path_length(images: Tensor, styles: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Penalise styles that move the picture more or less than the others do.
+
+    Args:
+        images: (N, C, S, S) drawn from ``styles``.
+        styles: (N, L, W) with a gradient.
+        mean: scalar: mean length so far, 0 at first.
+
+    Returns:
+        The penalty (scalar, differentiable) and the new mean length.
+
+    Source: Karras et al. 2020, section 3.2, equation 4.
+    """
+    weights = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
+    (slope,) = torch.autograd.grad((images * weights).sum(), styles, create_graph=True)
+    lengths = (slope.square().sum(2).mean(1) + 1e-8).sqrt()
+    moved = mean.lerp(lengths.detach().mean(), _PATH_DECAY)
+    return (lengths - moved).square().mean(), moved

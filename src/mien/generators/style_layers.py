@@ -1,0 +1,174 @@
+"""Layers of the style backbone: equalised weights, modulation by styles, wavelets, resampling."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SLOPE = 0.2  # of all leaky rectifiers
+_GAIN = math.sqrt(2.0)  # keeps the variance through a rectifier
+
+
+def rectify(values: Tensor) -> Tensor:
+    """Leaky rectifier without gain."""
+    return functional.leaky_relu(values, SLOPE)
+
+
+class Dense(nn.Module):
+    """Linear layer whose weights are kept at variance 1 and scaled when used.
+
+    Source: Karras et al. 2018 (progressive growing), section 4.1. ``rate`` slows its learning, as
+    the mapping network needs (Karras et al. 2019, appendix C).
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: float = 0.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.scale, self.rate = rate / math.sqrt(inputs), rate
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (N, inputs) to (N, outputs)."""
+        return functional.linear(values, self.weight * self.scale, self.bias * self.rate)
+
+
+class Convolution(nn.Module):
+    """Convolution with ``same`` padding and equalised weights, as ``Dense``."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale, self.padding = 1.0 / math.sqrt(inputs * side * side), side // 2
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H, W)."""
+        weight = (self.weight * self.scale).contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(planes, weight, self.bias, padding=self.padding)
+
+
+class Modulated(nn.Module):
+    """Convolution whose input channels a style scales, and whose output is brought back to 1.
+
+    Scaling the activations before and after one shared convolution is the same function as scaling
+    every face's own weights, and needs neither grouped convolutions nor a copy of the weights a
+    face.
+
+    Source: Karras et al. 2020 (StyleGAN2), section 2.2, equations 1 and 3.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, side: int, style: int, *, demodulate: bool
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.affine = Dense(style, inputs, bias=1.0)
+        self.scale, self.padding = 1.0 / math.sqrt(inputs * side * side), side // 2
+        self.demodulate = demodulate
+
+    def forward(self, planes: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Convolve planes (N, inputs, H, W) under styles (N, W).
+
+        Returns:
+            (N, outputs, H, W), and the factors (N, outputs, 1, 1) that it is still to be
+            multiplied with, or None: the caller has other sums and products to do there.
+        """
+        weight = self.weight * self.scale
+        with torch.autocast(planes.device.type, enabled=False):
+            scales = cast("Tensor", self.affine(style.float()))
+            factors = None
+            if self.demodulate:
+                power = scales.square() @ weight.square().sum((2, 3)).t()
+                factors = torch.rsqrt(power + 1e-8)[:, :, None, None]
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        scaled = planes * scales[:, :, None, None].to(planes.dtype)
+        return functional.conv2d(scaled, weight, padding=self.padding), factors
+
+
+class StyledLayer(nn.Module):
+    """Modulated 3×3 convolution, noise of learned strength, bias, rectifier.
+
+    While training, noise is drawn anew from the device's default generator; when sampling it is a
+    constant of the layer, so that a face depends on its name alone.
+
+    Source: Karras et al. 2020, section 2.1, figure 2c.
+    """
+
+    noise: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style: int, side: int) -> None:
+        super().__init__()
+        self.convolution = Modulated(inputs, outputs, 3, style, demodulate=True)
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("noise", torch.randn(1, 1, side, side))
+
+    def forward(self, planes: Tensor, style: Tensor) -> Tensor:
+        """Map (N, inputs, side, side) under styles (N, W) to (N, outputs, side, side)."""
+        planes, factors = self.convolution(planes, style)
+        kind = planes.dtype
+        noise = self.noise
+        if self.training:
+            noise = torch.randn(len(planes), *noise.shape[1:], device=noise.device)
+        shift = (self.bias[None, :, None, None] * _GAIN).to(kind)
+        shift = shift + (noise * (self.strength * _GAIN)).to(kind)
+        # The rectifier is homogeneous: its gain is taken into what stands before it.
+        return rectify(torch.addcmul(shift, planes, (factors * _GAIN).to(kind)))
+
+
+class ToPicture(nn.Module):
+    """Modulated 1×1 convolution to the picture's planes, without demodulation."""
+
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
+        super().__init__()
+        self.convolution = Modulated(inputs, outputs, 1, style, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, planes: Tensor, style: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) under styles (N, W) to float32 (N, outputs, H, W)."""
+        picture, _ = self.convolution(planes, style)
+        return cast("Tensor", picture.float() + self.bias[None, :, None, None])
+
+
+def doubled(planes: Tensor) -> Tensor:
+    """Double height and width smoothly: each value spread as 1-3-3-1 along both axes.
+
+    Repeating, then a 1-2-1 blur: on a processor this is faster than bilinear interpolation, and on
+    CUDA, unlike that, its gradient is summed in a fixed order.
+    """
+    channels = planes.shape[1]
+    line = torch.tensor([0.25, 0.5, 0.25], dtype=planes.dtype, device=planes.device)
+    kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
+    repeated = functional.interpolate(planes, scale_factor=2, mode="nearest")
+    return functional.conv2d(repeated, kernel, padding=1, groups=channels)
+
+
+def halved(planes: Tensor) -> Tensor:
+    """Halve height and width: means of 2×2."""
+    return functional.avg_pool2d(planes, 2)
+
+
+def to_wavelets(picture: Tensor) -> Tensor:
+    """Take (N, C, H, W) apart into Haar wavelets (N, 4C, H/2, W/2); orthonormal.
+
+    Source: Gal et al. 2021 (SWAGAN), section 3: networks that work on wavelets treat four pixels
+    at once, which halves the side of their dearest layers.
+    """
+    parts = functional.pixel_unshuffle(picture, 2).unflatten(1, (-1, 4))
+    return _butterfly(parts).flatten(1, 2)
+
+
+def from_wavelets(planes: Tensor) -> Tensor:
+    """Put Haar wavelets (N, 4C, H, W) together into (N, C, 2H, 2W): undoes ``to_wavelets``."""
+    parts = _butterfly(planes.unflatten(1, (-1, 4)))
+    return functional.pixel_shuffle(parts.flatten(1, 2), 2)
+
+
+def _butterfly(parts: Tensor) -> Tensor:
+    """Multiply (N, C, 4, H, W) with the symmetric orthonormal 4×4 Haar matrix."""
+    a, b, c, d = parts.unbind(2)
+    return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2) * 0.5
