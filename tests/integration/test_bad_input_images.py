@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 import zlib
@@ -115,6 +116,19 @@ def test_the_same_image_under_two_labels(project):
     assert "same image under two labels" in said.err
     assert "mine/happiness/s003_0.png = mine/anger/s003_0.png" in said.err
     assert said.err.count("s003_0.png = ") == said.err.count("warning") == 1, "told once"
+
+
+def test_copies_in_a_database_split_by_image(project):
+    """Exact copies are dealt as one image and counted in the split's record: the sweep runs."""
+    faces = project.root / "faces/anger"
+    for subject in range(1, 4):
+        shutil.copy(faces / "s000_0.png", faces / f"s{subject:03d}_0.png")
+    counts = {"train": 6, "validation": 3, "test": 2}  # of 14 images, 11 of them different
+    project.params(split={"database": "faces", "by": "sample", "counts": counts})
+    project.until("ingest", "split", "preprocess", "sweep")
+    record = json.loads((project.root / "data/split/split.json").read_text())
+    assert record["copies"] == 3
+    assert sum(map(len, record["splits"][0]["parts"].values())) == 14
 
 
 def test_a_copy_in_train_and_test_of_own_folders(project):

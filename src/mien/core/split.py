@@ -20,6 +20,8 @@ class Split:
         seed: that drew it.
         fold: index of this fold, 0 of 1 when not cross-validated.
         folds: number of folds.
+        copies: by sample: the ids of one image that is there more than once, each group in one
+            part.
     """
 
     by: Literal["subject", "sample"]
@@ -27,6 +29,16 @@ class Split:
     seed: int
     fold: int = 0
     folds: int = 1
+    copies: tuple[tuple[str, ...], ...] = ()
+
+    def units(self, *parts: Part) -> dict[str, tuple[str, ...]]:
+        """Return the units of some parts: name → what of ``parts`` belongs together.
+
+        A unit is a subject, or an image with its exact copies, named by the first of them.
+        """
+        group = {name: ids for ids in self.copies for name in ids}
+        found = [group.get(name, (name,)) for part in parts for name in self.parts[part]]
+        return {ids[0]: ids for ids in found}
 
 
 Base = Literal["plain", "geometric"]

@@ -20,7 +20,7 @@ def units_of(manifest: Manifest, by: str) -> dict[str, list[Sample]]:
 
     Args:
         manifest: of one database.
-        by: ``subject`` or ``sample``.
+        by: ``subject``, or ``sample``: an image with its exact copies, named by the first id.
 
     Returns:
         Unit name → its samples, sorted by name.
@@ -36,9 +36,11 @@ def units_of(manifest: Manifest, by: str) -> dict[str, list[Sample]]:
             hint="correct the expressions or the database of the split",
         )
     units: dict[str, list[Sample]] = defaultdict(list)
+    first: dict[str, str] = {}
     for sample in manifest:
         if by == "sample":
-            units[sample.id].append(sample)
+            # Copies dealt to both sides would be trained on and judged on.
+            units[first.setdefault(sample.original or sample.id, sample.id)].append(sample)
         elif sample.subject is None:
             raise WrongState(
                 "NO_SUBJECTS",
@@ -65,7 +67,7 @@ def split_counts(
         manifest: of one database.
         counts: part → number of units; they must add up to the units found, with ``unused`` for
             those left out on purpose.
-        by: ``subject`` or ``sample``.
+        by: ``subject`` or ``sample`` (exact copies count as one and stay together).
         stratify: attributes whose shares are kept in every part (first sample's value).
         seed: of the deal.
 
@@ -78,7 +80,7 @@ def split_counts(
         listed = " + ".join(f"{counts[p]} {p}" for p in PARTS if p in counts)
         raise Invalid(
             "COUNTS_DO_NOT_ADD_UP",
-            f"split.counts give {listed} = {total}, but the database has {len(units)} {by}s",
+            f"split.counts give {listed} = {total}, but the database has {_found(units, by)}",
             hint="correct the counts, or say how many are `unused`",
             details={"found": str(len(units)), "asked": str(total)},
         )
@@ -89,8 +91,23 @@ def split_counts(
                 f"split.counts.{part} is 0: nobody is left for {part}",
                 hint="train, validation and test each need at least one",
             )
-    order = _stratified_order(units, stratify, seed)
-    return Split("sample" if by == "sample" else "subject", _deal(order, counts), seed)
+    dealt = _deal(_stratified_order(units, stratify, seed), counts)
+    if by != "sample":
+        return Split("subject", dealt, seed)
+    ids = {name: tuple(s.id for s in samples) for name, samples in units.items()}
+    return Split(
+        "sample",
+        {p: tuple(sorted(i for u in names for i in ids[u])) for p, names in dealt.items()},
+        seed,
+        copies=tuple(group for group in ids.values() if len(group) > 1),
+    )
+
+
+def _found(units: Mapping[str, Sequence[Sample]], by: str) -> str:
+    copies = sum(len(samples) - 1 for samples in units.values())
+    if by == "sample" and copies:
+        return f"{len(units)} different images ({copies} more are exact copies and go with them)"
+    return f"{len(units)} {by}s"
 
 
 def split_fractions(
@@ -141,7 +158,8 @@ def cross_validate(split: Split, folds: int) -> tuple[Split, ...]:
     if folds == 1:
         return (split,)
     # The deal of split_* is already stratified, so taking every k-th unit keeps the strata.
-    pool = (*split.parts["train"], *split.parts["validation"])
+    units = split.units("train", "validation")
+    pool = list(units)
     if len(pool) < folds:
         raise Invalid(
             "TOO_MANY_FOLDS",
@@ -155,8 +173,8 @@ def cross_validate(split: Split, folds: int) -> tuple[Split, ...]:
     for fold in range(folds):
         held = set(order[fold::folds])
         parts: dict[Part, tuple[str, ...]] = dict(split.parts)
-        parts["train"] = tuple(sorted(u for u in pool if u not in held))
-        parts["validation"] = tuple(sorted(held))
+        parts["train"] = tuple(sorted(i for u in pool if u not in held for i in units[u]))
+        parts["validation"] = tuple(sorted(i for u in held for i in units[u]))
         made.append(replace(split, parts=parts, fold=fold, folds=folds))
     return tuple(made)
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def run(context: Context) -> None:
-    """Write ``data/split/split.json``: the digest of the database and one split a fold."""
+    """Write ``data/split/split.json``: the database's digest, its copies, one split a fold."""
     params = context.params.split
     where = context.params.preprocess.sets[params.database]
     version = context.version(where)
@@ -28,11 +28,17 @@ def run(context: Context) -> None:
     labelled = version.manifest.where(lambda s: s.expression in classes)
     _check_classes(context, labelled)
     splits = make_splits(labelled, params)
+    copies = sum(len(group) - 1 for group in splits[0].copies)
     write_json(
         context.folder("split") / "split.json",
-        {"database": version.info.digest, "splits": [asdict(s) for s in splits]},
+        {
+            "database": version.info.digest,
+            "copies": copies,
+            "splits": [asdict(s) for s in splits],
+        },
     )
     sizes: dict[str, object] = {p: len(u) for p, u in splits[0].parts.items() if u}
+    sizes |= {"copies": copies} if copies else {}
     log.info("split", extra={"by": params.by, "splits": len(splits), **sizes})
 
 
@@ -60,6 +66,7 @@ def read_splits(context: Context) -> tuple[Split, ...]:
             seed=s["seed"],
             fold=s["fold"],
             folds=s["folds"],
+            copies=tuple(tuple(group) for group in s.get("copies", ())),
         )
         for s in stored
     )
@@ -77,9 +84,10 @@ def read_splits(context: Context) -> tuple[Split, ...]:
 
 def _use(split: Split, use: int | None) -> Split:
     """Keep a nested, seeded choice of the training units; the others are unused."""
-    train = split.parts["train"]
     if use is None:
         return split
+    units = split.units("train")
+    train = list(units)
     if use > len(train):
         raise Invalid(
             "USE_ABOVE_TRAIN",
@@ -87,10 +95,11 @@ def _use(split: Split, use: int | None) -> Split:
             hint="lower split.use, or give train more",
         )
     order = np.random.default_rng(seed_of("use", split.seed)).permutation(len(train))
-    kept = {train[i] for i in order[:use]}
+    kept = {name for i in order[:use] for name in units[train[i]]}
+    before = split.parts["train"]
     parts: dict[Part, tuple[str, ...]] = dict(split.parts)
-    parts["train"] = tuple(u for u in train if u in kept)
-    parts["unused"] = tuple(sorted({*parts["unused"], *(u for u in train if u not in kept)}))
+    parts["train"] = tuple(u for u in before if u in kept)
+    parts["unused"] = tuple(sorted({*parts["unused"], *(u for u in before if u not in kept)}))
     return replace(split, parts=parts)
 
 

@@ -144,3 +144,47 @@ def test_more_folds_than_subjects_are_refused():
     with pytest.raises(Invalid) as caught:
         cross_validate(split, 10)
     assert caught.value.reason == "TOO_MANY_FOLDS"
+
+
+@st.composite
+def databases_with_copies(draw):
+    """Images without subjects, some of them there several times under other names and labels."""
+    times = draw(st.lists(st.integers(1, 4), min_size=6, max_size=40))
+    return len(times), Manifest.of(
+        Sample(
+            id=f"fer/{draw(st.integers(0, 999))}/{image}/{copy}",
+            source="fer",
+            expression=draw(st.sampled_from(EKMAN_SIX)),
+            digest=f"{image:064x}",
+        )
+        for image, n in enumerate(times)
+        for copy in range(n)
+    )
+
+
+@given(found=databases_with_copies(), folds=st.integers(1, 3), seed=st.integers(0, 99))
+def test_copies_of_an_image_are_dealt_as_one(found, folds, seed):
+    """By sample: all copies lie in one part, in every fold; every copy is dealt; counts are met."""
+    images, manifest = found
+    counts = {"train": images - 4, "validation": 2, "test": 1, "unused": 1}
+    dealt = split_counts(manifest, counts, by="sample", seed=seed)
+    assert {p: len(dealt.units(p)) for p in counts} == counts
+    assert sum(len(g) - 1 for g in dealt.copies) == len(manifest) - images
+    digest = {s.id: s.digest for s in manifest}
+    for split in cross_validate(dealt, folds):
+        ids = [i for part in split.parts.values() for i in part]
+        assert sorted(ids) == sorted(digest)
+        shown = [{digest[i] for i in part} for part in split.parts.values()]
+        assert sum(map(len, shown)) == images, "an image lies in two parts"
+        assert all(split.parts[p] for p in ("train", "validation", "test"))
+
+
+def test_counts_of_images_say_how_many_are_copies():
+    """Counts by sample count different images; the message says where the others are."""
+    manifest = Manifest.of(
+        Sample(id=f"fer/{i}", source="fer", expression=EKMAN_SIX[0], digest=f"{i // 2:064x}")
+        for i in range(20)
+    )
+    with pytest.raises(Invalid) as caught:
+        split_counts(manifest, {"train": 10, "validation": 5, "test": 5}, by="sample")
+    assert "10 different images (10 more are exact copies" in caught.value.message
