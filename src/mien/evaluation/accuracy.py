@@ -32,7 +32,9 @@ def accuracy_interval(scores: Double, alpha: float = 0.05) -> Interval:
         return accuracy_intervals(scores[None], alpha)[0]
     _check_accuracies(scores)
     variance = float(scores.var(ddof=1)) / n_subjects
-    return _wilson(float(scores.mean()), math.sqrt(variance), n_subjects - 1.0, n_subjects, alpha)
+    return wilson_interval(
+        float(scores.mean()), math.sqrt(variance), n_subjects - 1.0, n_subjects, alpha
+    )
 
 
 def accuracy_intervals(scores: Double, alpha: float = 0.05) -> list[Interval]:
@@ -55,7 +57,7 @@ def accuracy_intervals(scores: Double, alpha: float = 0.05) -> list[Interval]:
     squares = mean_squares(scores)
     error = crossed_error(squares, *share_seeds_square(squares.seeds))
     return [
-        _wilson(float(p), float(se), float(df), scores.shape[-1], alpha)
+        wilson_interval(float(p), float(se), float(df), scores.shape[-1], alpha)
         for p, se, df in zip(squares.mean, error.standard_error, error.df, strict=True)
     ]
 
@@ -68,7 +70,18 @@ def _check_accuracies(scores: Double) -> None:
         raise Invalid("SCORE_RANGE", "an accuracy lies outside [0, 1]")
 
 
-def _wilson(p: float, se: float, df: float, n_subjects: int, alpha: float) -> Interval:
+def wilson_interval(
+    p: float, se: float, df: float, n_subjects: int, alpha: float = 0.05
+) -> Interval:
+    """Score interval of a clustered proportion, see ``accuracy_intervals``.
+
+    Args:
+        p: the proportion.
+        se: its standard error over clusters; 0 when all clusters agree.
+        df: degrees of freedom of ``se``.
+        n_subjects: clusters, each of which counts as one observation where ``se`` is 0.
+        alpha: error rate.
+    """
     size = p * (1 - p) / se**2 if se > 0.0 and 0.0 < p < 1.0 else float(n_subjects)
     z = float(stdtrit(df, 1 - alpha / 2))
     centre = (p + z**2 / (2 * size)) / (1 + z**2 / size)
