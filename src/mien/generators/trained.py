@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mien.core.arrays import Int, UInt8
@@ -26,6 +27,7 @@ Teacher = Callable[[Tensor], Tensor]
 Score = Callable[[UInt8, Int], Mapping[str, float]]
 # Given kimg and a sheet's faces (R, C, S, S[, 3]) uint8, rows = identities, columns = classes.
 OnSheet = Callable[[float, UInt8], None]
+_SEEN = "closure.digests"  # the name of the tensor that holds them
 
 
 def no_sheet(kimg: float, faces: UInt8) -> None:
@@ -167,7 +169,9 @@ class Generator:
         spec: of its network.
         weights: of its network.
         closure: what it saw.
-        figures: what is known about it: kimg, seconds, losses.
+        preprocess: how the faces it was trained on were prepared, plain values; a photo that it
+            is given must be prepared likewise.
+        figures: what is known about it: recipe, kimg, seconds, losses.
         digest: of engine, spec and weights: its name in every provenance.
     """
 
@@ -179,6 +183,7 @@ class Generator:
     spec: Mapping[str, Any]
     weights: Mapping[str, Tensor]
     closure: Closure
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
 
@@ -192,10 +197,12 @@ def save_generator(folder: Path, generator: Generator) -> str:
         "size_px": generator.size_px,
         "channels": generator.channels,
         "spec": dict(generator.spec),
-        "closure": generator.closure.to_json(),
+        "subjects": sorted(generator.closure.subjects),
+        "preprocess": dict(generator.preprocess),
         "figures": dict(generator.figures),
     }
-    weights = save_weights(folder, "generator", generator.weights, described)
+    tensors = {**generator.weights, _SEEN: _packed(generator.closure.digests)}
+    weights = save_weights(folder, "generator", tensors, described)
     return _digest(generator.engine, described["spec"], weights)
 
 
@@ -222,8 +229,9 @@ def load_generator(folder: Path, engine: str) -> Generator:
             size_px=int(described["size_px"]),
             channels=described["channels"],
             spec=described["spec"],
-            weights=weights,
-            closure=Closure.from_json(described["closure"]),
+            weights={name: w for name, w in weights.items() if name != _SEEN},
+            closure=Closure(frozenset(described["subjects"]), _unpacked(weights[_SEEN])),
+            preprocess=described["preprocess"],
             figures=described["figures"],
             digest=_digest(engine, described["spec"], digest),
         )
@@ -246,6 +254,16 @@ def require_classes(generator: Generator, wanted: Sequence[Expression]) -> None:
             f"the generator {generator.preset!r} was not trained with {', '.join(missing)}",
             hint=f"it knows: {', '.join(generator.classes)}",
         )
+
+
+def _packed(digests: Iterable[str]) -> Tensor:
+    """Pack digests (64 hex digits) as bytes (N, 32): thousands of them as text are megabytes."""
+    data = b"".join(bytes.fromhex(d) for d in sorted(digests))
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(-1, 32).copy())
+
+
+def _unpacked(packed: Tensor) -> frozenset[str]:
+    return frozenset(bytes(row).hex() for row in packed.numpy())
 
 
 def _digest(engine: str, spec: Any, weights: str) -> str:

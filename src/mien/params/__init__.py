@@ -4,7 +4,14 @@ A section is named like its stage. Unknown keys and values out of range are erro
 """
 
 from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
-from mien.params.generators import PoolParams
+from mien.params.generators import (
+    FacesParams,
+    FilterParams,
+    JudgeGeneratorParams,
+    PoolParams,
+    ScorerParams,
+    TrainGeneratorParams,
+)
 from mien.params.project import Params, load_params, parse_params
 from mien.params.section import NAME, Section
 from mien.params.sweep import DecideParams, EvaluateParams, ReportParams, SweepParams
@@ -14,13 +21,18 @@ __all__ = [
     "DatabaseParams",
     "DecideParams",
     "EvaluateParams",
+    "FacesParams",
+    "FilterParams",
+    "JudgeGeneratorParams",
     "Params",
     "PoolParams",
     "PreprocessParams",
     "ReportParams",
+    "ScorerParams",
     "Section",
     "SplitParams",
     "SweepParams",
+    "TrainGeneratorParams",
     "load_params",
     "parse_params",
 ]

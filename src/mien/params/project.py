@@ -14,7 +14,13 @@ from mien.core.errors import Invalid, NotFound, invalid_fields
 from mien.core.expression import Expression, parse_expressions
 from mien.core.overrides import given_twice, set_key
 from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
-from mien.params.generators import PoolParams
+from mien.params.generators import (
+    FacesParams,
+    JudgeGeneratorParams,
+    PoolParams,
+    ScorerParams,
+    TrainGeneratorParams,
+)
 from mien.params.section import Name, Section
 from mien.params.sweep import DecideParams, EvaluateParams, ReportParams, SweepParams
 
@@ -27,7 +33,9 @@ class Params(Section):
     morphable: Literal["builtin", "ict"] = "builtin"
     ingest: dict[Name, DatabaseParams]
     split: SplitParams
+    train_generator: dict[Name, TrainGeneratorParams] = Field(default_factory=dict)
     synthesise: dict[Name, PoolParams] = Field(default_factory=dict)
+    judge_generator: JudgeGeneratorParams = JudgeGeneratorParams()
     preprocess: PreprocessParams
     sweep: SweepParams
     evaluate: EvaluateParams = EvaluateParams()
@@ -41,7 +49,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _names_meet(self) -> Params:
-        wrong = [*self._unknown_sets(), *self._unknown_sources()]
+        wrong = [*self._unknown_sets(), *self._unknown_sources(), *self._unknown_generators()]
         if self.split.database not in self.ingest:
             wrong.append(f"split.database: {self.split.database!r} is not ingested")
         blind = set(self.evaluate.blind)
@@ -77,6 +85,40 @@ class Params(Section):
             if source not in getattr(self, stage):
                 wrong.append(f"preprocess.sets.{name}: {stage}.{source} does not exist")
         return wrong
+
+    def _unknown_generators(self) -> list[str]:
+        wrong = [
+            f"synthesise.{name}: train_generator.{generator} does not exist"
+            for name, pool in self.synthesise.items()
+            for generator in pool.generators
+            if generator not in self.train_generator
+        ]
+        wrong += [
+            f"judge_generator.pools: synthesise.{name} does not exist"
+            for name in self.judge_generator.pools
+            if name not in self.synthesise
+        ]
+        return wrong + [
+            f"{key}: ingest.{faces.database} does not exist"
+            for key, faces in self._faces().items()
+            if isinstance(faces.database, str) and faces.database not in self.ingest
+        ]
+
+    def _faces(self) -> dict[str, FacesParams]:
+        """List everything that is learned from besides the split's people."""
+        found: dict[str, FacesParams | None] = {"judge_generator.real": self.judge_generator.real}
+        scorers: dict[str, ScorerParams | None] = {
+            "judge_generator.judge": self.judge_generator.judge
+        }
+        for name, trained in self.train_generator.items():
+            found[f"train_generator.{name}.faces"] = trained.faces
+            found[f"train_generator.{name}.also"] = trained.also
+            scorers[f"train_generator.{name}.teacher"] = trained.teacher
+        for name, pool in self.synthesise.items():
+            if pool.filter is not None:
+                scorers[f"synthesise.{name}.filter.scorer"] = pool.filter.scorer
+        found |= {f"{key}.faces": scorer.faces for key, scorer in scorers.items() if scorer}
+        return {key: faces for key, faces in found.items() if faces is not None}
 
 
 def parse_params(value: Any, where: str = "the parameters") -> Params:
