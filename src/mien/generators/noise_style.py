@@ -10,6 +10,7 @@ third cheaper; the mapping network has four layers; one style mixing point a fac
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -159,7 +160,7 @@ class StyleGenerator(nn.Module):
         """Give every layer its style: (N, L, W)."""
         style = self.mapping(z, labels)[:, None].expand(-1, self.layers, -1)
         if mixed is None:
-            return cast("Tensor", style)
+            return style
         other = self.mapping(mixed, labels)[:, None]
         cut = torch.randint(1, self.layers, (len(z), 1), device=z.device)
         own = torch.arange(self.layers, device=z.device) < cut
@@ -230,9 +231,7 @@ class StyleDiscriminator(nn.Module):
         coarsest = sides(spec.size_px)[0]
         self.group = math.gcd(_GROUP, spec.ghost)
         self.first = Convolution(4 * spec.channels, widths[0], 3)
-        self.blocks = nn.ModuleList(
-            _Residual(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.blocks = nn.ModuleList(_Residual(a, b) for a, b in pairwise(widths))
         self.last = Convolution(widths[-1] + 1, widths[-1], 3)
         self.dense = Dense(widths[-1] * coarsest * coarsest, widths[-1])
         self.real = Dense(widths[-1], 1)
@@ -265,7 +264,7 @@ class StyleDiscriminator(nn.Module):
         """
         count, _, height, width = planes.shape
         group = math.gcd(self.group, count)
-        grouped = planes.float().unflatten(0, (-1, group))
+        grouped = planes.float().reshape(-1, group, *planes.shape[1:])
         spread = (grouped.var(1, correction=0) + 1e-8).sqrt().mean((1, 2, 3))
         plane = spread.repeat_interleave(group)[:, None, None, None].to(planes.dtype)
         return torch.cat([planes, plane.expand(-1, 1, height, width)], 1)

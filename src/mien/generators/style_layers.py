@@ -158,17 +158,18 @@ def to_wavelets(picture: Tensor) -> Tensor:
     Source: Gal et al. 2021 (SWAGAN), section 3: networks that work on wavelets treat four pixels
     at once, which halves the side of their dearest layers.
     """
-    parts = functional.pixel_unshuffle(picture, 2).unflatten(1, (-1, 4))
-    return _butterfly(parts).flatten(1, 2)
+    parts = functional.pixel_unshuffle(picture, 2)
+    return _butterfly(parts)
 
 
 def from_wavelets(planes: Tensor) -> Tensor:
     """Put Haar wavelets (N, 4C, H, W) together into (N, C, 2H, 2W): undoes ``to_wavelets``."""
-    parts = _butterfly(planes.unflatten(1, (-1, 4)))
-    return functional.pixel_shuffle(parts.flatten(1, 2), 2)
+    return functional.pixel_shuffle(_butterfly(planes), 2)
 
 
-def _butterfly(parts: Tensor) -> Tensor:
-    """Multiply (N, C, 4, H, W) with the symmetric orthonormal 4×4 Haar matrix."""
-    a, b, c, d = parts.unbind(2)
-    return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2) * 0.5
+def _butterfly(planes: Tensor) -> Tensor:
+    """Multiply every four planes of (N, 4C, H, W) with the symmetric orthonormal Haar matrix."""
+    count, channels, height, width = planes.shape
+    a, b, c, d = planes.reshape(count, channels // 4, 4, height, width).unbind(2)
+    parts = torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], 2) * 0.5
+    return parts.reshape(planes.shape)
