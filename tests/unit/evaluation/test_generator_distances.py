@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mien.core.errors import Invalid
 from mien.evaluation.generator_distances import frechet, frechet_distance, kid, project
@@ -124,15 +122,18 @@ def test_kid_interval_covers_the_truth():
     assert 105 <= inside <= 120
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 10_000))
-def test_same_distribution_is_not_told_apart(seed):
-    """Two samples of one distribution: KID within noise of 0."""
-    x, y = normal(150, 8, seed), normal(150, 8, seed + 20_000)
-    assert abs(kid(x, y, space="x", subsets=20).estimate) < 0.06
+def test_kid_of_one_distribution_is_zero_on_average_and_inside_its_interval():
+    """Without bias: over 100 pairs of samples the mean is 0 within its error, intervals hold 0."""
+    found = [
+        kid(normal(100, 8, seed), normal(100, 8, seed + 20_000), space="x", subsets=60)
+        for seed in range(100)
+    ]
+    estimates = np.array([f.estimate for f in found])
+    assert abs(estimates.mean()) < 3 * estimates.std() / 10
+    assert sum(f.low <= 0 <= f.high for f in found) >= 92
 
 
-def test_kid_is_lower_for_people_than_for_faces():
+def test_kid_is_less_certain_by_person_than_by_face():
     """With ten near-copies of each person the interval by person is wider than by face."""
     rng = np.random.default_rng(1)
     people = np.repeat(rng.standard_normal((40, 8)), 10, axis=0)
