@@ -61,11 +61,6 @@ class Sample:
     width: int = 0
     height: int = 0
 
-    @property
-    def original(self) -> str:
-        """Digest of the image as it came, before preprocessing: exact copies share it."""
-        return self.parents[-1] if self.parents else self.digest
-
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -40,7 +40,7 @@ def units_of(manifest: Manifest, by: str) -> dict[str, list[Sample]]:
     for sample in manifest:
         if by == "sample":
             # Copies dealt to both sides would be trained on and judged on.
-            units[first.setdefault(sample.original or sample.id, sample.id)].append(sample)
+            units[first.setdefault(sample.digest or sample.id, sample.id)].append(sample)
         elif sample.subject is None:
             raise WrongState(
                 "NO_SUBJECTS",

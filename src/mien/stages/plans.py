@@ -262,7 +262,7 @@ class _Planner:
         ]
         return (
             frozenset(s.subject for s in samples if s.subject is not None),
-            {s.original: s.id for s in samples},
+            {s.parents[-1] if s.parents else s.digest: s.id for s in samples},
         )
 
 
