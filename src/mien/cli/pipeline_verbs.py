@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.session import hooks, project
+from mien.cli.session import hooks, options_of, project
 
 if TYPE_CHECKING:
     from mien.stages.context import Context
@@ -22,37 +22,57 @@ def ingest(
     reader: Annotated[
         str | None, typer.Option(help="Reader, to ingest what the parameters do not name.")
     ] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder or file to read.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder or file to read; none for rendered databases.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the new dataset version.")] = None,
     origin: Annotated[
         str | None, typer.Option(help="synthetic to make a pool; else what the faces say.")
     ] = None,
+    reader_param: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter of the reader; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
 ) -> None:
     """Read databases and freeze them as dataset versions.
 
-    With --reader, --root and --name it reads a folder of your own, also a synthetic one, which
-    then is a pool that the sweep can draw from.
+    With --reader and --name no parameter file is needed: it reads --root, a folder of your own,
+    also a synthetic one, which then is a pool that the sweep can draw from.
     """
-    if reader is None and (root is not None or name is not None or origin is not None):
-        raise typer.BadParameter("--root, --name and --origin go with --reader")
     if reader is None:
+        if any(given is not None for given in (root, name, origin, reader_param)):
+            raise typer.BadParameter("--root, --name, --origin and --reader-param go with --reader")
         _stage(ctx, "ingest", name=database)
         return
-    if root is None or name is None or database is not None:
-        raise typer.BadParameter("--reader needs --root and --name, and no DATABASE")
+    if name is None or database is not None:
+        raise typer.BadParameter("--reader needs --name, and no DATABASE")
     if origin not in (None, "real", "synthetic"):
         raise typer.BadParameter(f"--origin {origin!r} is neither real nor synthetic")
+    from mien.core.overrides import read_pairs
     from mien.params import NAME, DatabaseParams
-    from mien.stages.ingest import ingest_one
+    from mien.settings import load_settings
+    from mien.stages.ingest import Door, ingest_one
 
     if not NAME.fullmatch(name):
         raise typer.BadParameter(f"--name {name!r} is not lower case letters, digits and _")
-
+    params = read_pairs(reader_param or (), "--reader-param")
     database_params = DatabaseParams.model_validate(
-        {"reader": reader, "root": root, "origin": origin}
+        {"reader": reader, "root": root, "origin": origin, "params": params}
     )
-    with project(ctx) as context:
-        info = ingest_one(context, name, database_params)
+    here = Path.cwd()
+    settings = load_settings(here)
+    with hooks(ctx) as given:
+        info = ingest_one(
+            Door(
+                data=(options_of(ctx).root or here).resolve() / "data",
+                base=here,
+                assets=settings.assets,
+                workers=settings.workers,
+                progress=given.progress,
+            ),
+            name,
+            database_params,
+        )
     typer.echo(
         f"{name}: {info.rows} images, {origin or 'origin as stated'}, version {info.digest[:16]}"
     )

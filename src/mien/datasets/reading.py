@@ -53,15 +53,18 @@ class Reading:
         items: samples with their bytes, lazily; can be gone through once.
         licences: source → licence; known before the first item.
         warnings: sentences, complete when ``items`` is exhausted.
+        parents: role → digest of what the faces are made with (``head``), {} for those read.
     """
 
     items: Iterator[Item]
     licences: Mapping[str, Licence]
     warnings: list[str] = field(default_factory=list)
+    parents: Mapping[str, str] = field(default_factory=dict)
 
 
 ReadFunction = Callable[[Source], Iterator[Item]]
 LicenceFunction = Callable[[Source], Mapping[str, Licence]]
+ParentFunction = Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class ReaderEntry:
         params: model that validates the reader's parameters.
         rendered: True when the faces are made, not read: there is no root.
         licences: finds licences in the data itself; None = ``licence`` under the reader's name.
+        parents: names what rendered faces are made with, by role; None = nothing.
     """
 
     name: str
@@ -87,3 +91,4 @@ class ReaderEntry:
     params: type[Any]
     rendered: bool = False
     licences: LicenceFunction | None = None
+    parents: ParentFunction | None = None

@@ -76,6 +76,12 @@ def _rendered(name: str, source: Source) -> Iterator[Item]:
     return read_demo(source, SHIFTS[name])
 
 
+def _head() -> Mapping[str, str]:
+    from mien.morphable.builtin import builtin_digest  # heavy, as above
+
+    return {"head": builtin_digest()}
+
+
 _DEMOS = tuple(
     ReaderEntry(
         name=shift.name,
@@ -85,6 +91,7 @@ _DEMOS = tuple(
         licence=DEMO_LICENCE,
         params=DemoParams,
         rendered=True,
+        parents=_head,
     )
     for shift in SHIFTS.values()
 )
@@ -104,7 +111,8 @@ def read(
         workers: processes that rendering may use; never changes the result.
 
     Returns:
-        Items in the reader's order, each with the digest of its bytes; licences; warnings.
+        Items in the reader's order, each with the digest of its bytes; licences; warnings; what
+        rendered faces are made with.
 
     Raises:
         NotFound: ``UNKNOWN_READER``; ``DATABASE_MISSING`` when the root does not exist.
@@ -124,7 +132,8 @@ def read(
     )
     licences = entry.licences(source) if entry.licences else {entry.name: entry.licence}
     warnings: list[str] = []
-    return Reading(_watched(entry, source, warnings), licences, warnings)
+    parents = entry.parents() if entry.parents else {}
+    return Reading(_watched(entry, source, warnings), licences, warnings, parents)
 
 
 def _checked_root(entry: ReaderEntry, root: Path | None) -> Path:

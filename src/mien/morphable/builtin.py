@@ -188,7 +188,8 @@ def _keep_outside(points: Double, moved: Float, which: Int, centre: Float, radiu
     moved[which[inside], 2] += ((front - place[:, 2])[inside] * CM).astype(np.float32)
 
 
-def _code_digest() -> str:
+def builtin_digest() -> str:
+    """Name the head by the code that defines it, without building it."""
     # Not of the arrays: their last bits differ between processors, the head is the same.
     package = files("mien.morphable")
     return digest_bytes(b"".join((package / f"{name}.py").read_bytes() for name in _CODE))
@@ -208,7 +209,7 @@ def _built() -> BuiltinHead:
         array.setflags(write=False)
     return BuiltinHead(
         name="builtin",
-        digest=_code_digest(),
+        digest=builtin_digest(),
         scale=1.0,
         units=UNITS,
         identity_names=tuple(IDENTITY),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mien
 from mien.core.errors import Invalid, NotFound
-from mien.core.hooks import Progress
+from mien.core.hooks import OnProgress, Progress
 from mien.core.manifest import Provenance, VersionInfo
 from mien.core.sample import Item, Origin
 from mien.datasets.table import read
@@ -19,6 +19,25 @@ from mien.registry.write import write_version
 from mien.stages.context import Context, write_json
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where databases come in: all that ingesting one needs, with or without parameters.
+
+    Attributes:
+        data: folder that holds ``ingest/`` and ``notes/``.
+        base: folder that relative roots start from.
+        assets: folder of open assets, or None.
+        workers: processes to use at once.
+        progress: told about every hundred images.
+    """
+
+    data: Path
+    base: Path
+    assets: Path | None
+    workers: int
+    progress: OnProgress
 
 
 def run(context: Context, name: str | None = None) -> None:
@@ -32,22 +51,32 @@ def run(context: Context, name: str | None = None) -> None:
         raise NotFound(
             "UNKNOWN_DATABASE", f"params.ingest has no {name!r}", hint=f"one of: {', '.join(known)}"
         )
+    door = Door(
+        context.root / "data", context.base, context.assets, context.workers, context.progress
+    )
     for each in [name] if name else list(known):
-        info = ingest_one(context, each, known[each])
+        info = ingest_one(door, each, known[each])
         log.info("ingested", extra={"database": each, "rows": info.rows, "digest": info.digest})
 
 
-def ingest_one(context: Context, name: str, database: DatabaseParams) -> VersionInfo:
-    """Read one database into ``data/ingest/<name>``; warnings go beside it."""
-    root = _root(context, database)
+def ingest_one(door: Door, name: str, database: DatabaseParams) -> VersionInfo:
+    """Read one database into ``data/ingest/<name>``; warnings go beside it.
+
+    Raises:
+        NotFound: ``ASSET_MISSING``; whatever the reader raises.
+        Invalid: ``ORIGIN_CONFLICT``.
+    """
     params: dict[str, Any] = dict(database.params)
-    reading = read(database.reader, root, params, workers=context.workers)
+    reading = read(database.reader, _root(door, database), params, workers=door.workers)
     info = write_version(
-        _counted(context, name, reading.items, database.origin),
-        context.folder("ingest", name),
+        _counted(door, name, reading.items, database.origin),
+        door.data / "ingest" / name,
         name=name,
         provenance=Provenance(
-            maker=f"reader:{database.reader}", params=params, code=mien.__version__
+            maker=f"reader:{database.reader}",
+            params=params,
+            parents=reading.parents,
+            code=mien.__version__,
         ),
         licences=reading.licences,
         duplicates="keep",  # the reader has counted them: they are in its warnings
@@ -55,31 +84,27 @@ def ingest_one(context: Context, name: str, database: DatabaseParams) -> Version
     )
     for warning in reading.warnings:
         log.warning("%s: %s", name, warning)
-    write_json(
-        context.folder("notes") / f"ingest-{name}.json", {"warnings": list(reading.warnings)}
-    )
+    write_json(door.data / "notes" / f"ingest-{name}.json", {"warnings": list(reading.warnings)})
     return info
 
 
-def _root(context: Context, database: DatabaseParams) -> Path | None:
+def _root(door: Door, database: DatabaseParams) -> Path | None:
     if database.asset is not None:
-        if context.assets is None or not (context.assets / database.asset).exists():
+        if door.assets is None or not (door.assets / database.asset).exists():
             raise NotFound(
                 "ASSET_MISSING",
                 f"the asset {database.asset!r} is not on this machine",
                 hint=f"set MIEN_ASSETS to its folder, or run: mien assets pull {database.asset}",
             )
-        return context.assets / database.asset
-    return context.base / database.root if database.root is not None else None
+        return door.assets / database.asset
+    return door.base / database.root if database.root is not None else None
 
 
-def _counted(
-    context: Context, name: str, items: Iterator[Item], origin: Origin | None
-) -> Iterator[Item]:
+def _counted(door: Door, name: str, items: Iterator[Item], origin: Origin | None) -> Iterator[Item]:
     for done, item in enumerate(items, 1):
         yield _of_origin(item, origin)
         if done % 100 == 0:
-            context.progress(Progress(done, unit="images", stage=f"ingest {name}"))
+            door.progress(Progress(done, unit="images", stage=f"ingest {name}"))
 
 
 def _of_origin(item: Item, origin: Origin | None) -> Item:

@@ -11,6 +11,8 @@ import yaml
 
 from mien.cli.main import run
 from mien.cli.model_verbs import _sentence
+from mien.morphable.builtin import BuiltinHead
+from mien.registry.read import open_version
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -111,7 +113,8 @@ def test_a_wrong_setting_is_named(monkeypatch, capsys):
 
 
 def test_own_synthetic_faces_become_a_pool_verified_and_exported(folder, faces, capsys):
-    """Ingest --origin synthetic, verify, export, and a wrong byte found."""
+    """Ingest --origin synthetic, verify, export, and a wrong byte found; no parameters needed."""
+    (folder / "params.yaml").unlink()
     argv = ["ingest", "--reader", "folder", "--root", str(faces), "--name", "mine"]
     assert run(["--quiet", *argv, "--origin", "synthetic"]) == 0
     assert "6 images, synthetic" in capsys.readouterr().out
@@ -128,10 +131,43 @@ def test_own_synthetic_faces_become_a_pool_verified_and_exported(folder, faces, 
     assert run(["--quiet", "verify", str(version)]) == 42
 
 
+def test_a_reader_takes_its_parameters_from_the_command_line(folder, faces, capsys):
+    """--reader-param: subjects from file names, values as YAML; what is wrong is named."""
+    (folder / "params.yaml").unlink()
+    argv = ["--quiet", "ingest", "--reader", "folder", "--root", str(faces), "--name", "mine"]
+    argv += ["--reader-param", "source=club", "--reader-param"]
+    assert run([*argv, r"subject=(\d)\.png"]) == 0
+    version = open_version(folder / "data/ingest/mine")
+    assert version.manifest.subjects == ("club:0", "club:1", "club:2")
+    assert version.info.provenance.params == {"source": "club", "subject": r"(\d)\.png"}
+    for pair, says in (
+        ("subjekt=x", "[READER_PARAMS]"),
+        ("subject", "[OPTION_PAIR]"),
+        ("source=again", "second time"),
+        ("ignore=[", "not YAML"),
+        ("ignore=5", "ignore"),
+    ):
+        assert run([*argv, pair]) == 2
+        said = capsys.readouterr().err
+        assert says in said
+        assert "mien: hint: " in said
+
+
+def test_a_rendered_database_names_its_head(folder, capsys):
+    """It needs no root, and its provenance holds the digest of the head it was rendered with."""
+    argv = ["--quiet", "ingest", "--reader", "demo_lab", "--name", "lab"]
+    assert run([*argv, "--reader-param", "subjects=1", "--reader-param", "size_px=16"]) == 0
+    parents = open_version(folder / "data/ingest/lab").info.provenance.parents
+    assert parents == {"head": BuiltinHead.load().digest}
+    assert run([*argv, "--root", "x"]) == 2
+    assert "ROOT_UNUSED" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "argv",
     [
         ["ingest", "--root", "x"],
+        ["ingest", "--reader-param", "subjects=3"],
         ["ingest", "lab", "--reader", "folder", "--root", "x", "--name", "y"],
         ["ingest", "--reader", "folder"],
         ["ingest", "--reader", "folder", "--root", "x", "--name", "y", "--origin", "fake"],
