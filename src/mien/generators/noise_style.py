@@ -158,7 +158,7 @@ class StyleGenerator(nn.Module):
 
     def styles(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
         """Give every layer its style: (N, L, W)."""
-        style = self.mapping(z, labels)[:, None].expand(-1, self.layers, -1)
+        style: Tensor = self.mapping(z, labels)[:, None].expand(-1, self.layers, -1)
         if mixed is None:
             return style
         other = self.mapping(mixed, labels)[:, None]
@@ -189,7 +189,7 @@ class StyleGenerator(nn.Module):
             planes = after(planes, styles[:, 2 * k + 2])
             more = self.pictures[k + 1](planes, styles[:, 2 * k + 2])
             if k + 1 == len(self.before):
-                return cast("Tensor", doubled(doubled(picture)) + from_wavelets(more))
+                return doubled(doubled(picture)) + from_wavelets(more)
             picture = doubled(picture) + more
         return from_wavelets(picture)
 
