@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mien.core.errors import Invalid, NotFound
 from mien.core.ports import Engine
+
+if TYPE_CHECKING:  # its module needs torch
+    from mien.generators.trained import Train
 
 GROUP = "mien.engines"
 
@@ -43,18 +46,44 @@ def make_engine(name: str, params: Mapping[str, Any], *, assets: Path | None = N
         Invalid: ``ENGINE_PARAMS`` for wrong parameters; ``ENGINE_BROKEN`` when a plugin's entry
             point cannot be imported.
     """
+    return _load(_entry(name)).from_params(params, assets)
+
+
+def _entry(name: str) -> EntryPoint:
     table = _table()
-    if name not in table:
-        raise NotFound(
-            "UNKNOWN_ENGINE",
-            f"there is no engine {name!r}",
-            hint=f"engines here: {', '.join(sorted(table)) or 'none'}; others come as packages "
-            f"with an entry point in the group {GROUP}",
+    if name in table:
+        return table[name]
+    raise NotFound(
+        "UNKNOWN_ENGINE",
+        f"there is no engine {name!r}",
+        hint=f"engines here: {', '.join(sorted(table)) or 'none'}; others come as packages "
+        f"with an entry point in the group {GROUP}",
+    )
+
+
+def trainer(name: str) -> Train:
+    """Return how an engine is trained: the ``train`` of its class.
+
+    Raises:
+        NotFound: ``UNKNOWN_ENGINE``.
+        Invalid: ``NOT_TRAINED`` for an engine that learns nothing; ``ENGINE_BROKEN``.
+    """
+    found = getattr(_load(_entry(name)), "train", None)
+    if found is None:
+        raise Invalid(
+            "NOT_TRAINED",
+            f"the engine {name!r} is not trained",
+            hint="use it under synthesise, without train_generator",
         )
+    return cast("Train", found)
+
+
+def _load(entry: EntryPoint) -> EngineType:
     try:
-        kind = cast("EngineType", table[name].load())
+        return cast("EngineType", entry.load())
     except (ImportError, AttributeError) as error:
         raise Invalid(
-            "ENGINE_BROKEN", f"the engine {name!r} cannot be imported: {error}"
+            "ENGINE_BROKEN",
+            f"the engine {entry.name!r} cannot be imported: {error}",
+            hint=f"reinstall the package that names {entry.value}",
         ) from error
-    return kind.from_params(params, assets)

@@ -16,7 +16,7 @@ from mien.core.closure import Closure
 from mien.core.digest import digest_of
 from mien.core.errors import Invalid, MienError
 from mien.core.expression import Expression, parse_expressions
-from mien.core.faces import FaceArrays
+from mien.core.faces import FaceArrays, concat
 from mien.core.hooks import Cancelled, OnProgress, Save, never_cancelled, no_progress, no_save
 from mien.core.preprocess import Channels
 from mien.training.weights import damaged, load_weights, save_weights
@@ -100,6 +100,31 @@ def training_set(faces: FaceArrays, classes: Sequence[Expression]) -> TrainingSe
             hint="train on a version with many people",
         )
     return TrainingSet(faces, tuple(classes), np.zeros(len(faces), np.int64))
+
+
+def two_databases(first: TrainingSet, second: TrainingSet) -> TrainingSet:
+    """Join two databases of one label space, each of which may lack some of its labels.
+
+    Raises:
+        Invalid: ``UNEQUAL_SIZES`` when their faces differ in size or colour.
+    """
+    if first.faces.images.shape[1:] != second.faces.images.shape[1:]:
+        raise Invalid(
+            "UNEQUAL_SIZES",
+            f"the databases hold faces of {first.faces.images.shape[1:]} and "
+            f"{second.faces.images.shape[1:]}",
+            hint="prepare both alike",
+        )
+    parts = (first, second)
+    return TrainingSet(
+        faces=concat([part.faces for part in parts]),
+        classes=first.classes,
+        database=np.repeat(np.arange(2), [len(part.faces) for part in parts]),
+        known=tuple(
+            tuple(int(i) for i in np.unique(part.faces.labels[part.faces.labels >= 0]))
+            for part in parts
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,17 @@ class Context:
             stage, _, name = where.partition("/")
             raise _missing(stage, name, folder) from None
 
+    def made(self, stage: str, name: str) -> Path:
+        """Return the output folder of a stage that has run.
+
+        Raises:
+            WrongState: ``STAGE_MISSING`` when it has not.
+        """
+        folder = self.folder(stage, name)
+        if not folder.exists():
+            raise _missing(stage, name, folder)
+        return folder
+
     def prepared(self, name: str) -> Version:
         """Open a preprocessed set by name."""
         return self.version(f"preprocess/{name}")
@@ -89,7 +100,7 @@ def _missing(stage: str, name: str, path: Path) -> WrongState:
     return WrongState(
         "STAGE_MISSING",
         f"{path} does not exist: the stage {stage!r} has not run",
-        hint=f"run: mien {stage}{' ' + name if name else ''}  (or dvc repro)",
+        hint=f"run: mien {stage.replace('_', '-')}{' ' + name if name else ''}  (or dvc repro)",
     )
 
 

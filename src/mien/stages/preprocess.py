@@ -21,6 +21,8 @@ from mien.registry.write import write_version
 from mien.stages.context import Context
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mien.core.preprocess import PreprocessSpec
     from mien.imaging.detect import Detector
     from mien.registry.read import Version
@@ -51,11 +53,22 @@ def preprocess_one(context: Context, name: str, where: str) -> tuple[VersionInfo
     """Write ``data/preprocess/<name>``; samples without a face keep their failure."""
     source = context.version(where)
     spec = context.params.preprocess.spec
+    return prepare(context, name, source, spec, context.folder("preprocess", name))
+
+
+def prepare(
+    context: Context, name: str, source: Version, spec: PreprocessSpec, folder: Path
+) -> tuple[VersionInfo, Counter[str]]:
+    """Pass a version through a spec into a new version; returns it and the failures by reason.
+
+    Raises:
+        Invalid: ``NO_FACES`` when not one face was found.
+    """
     failures: Counter[str] = Counter()
     detector = make_detector(spec, context.assets)
     info = write_version(
         _prepared(context, name, source, spec, detector, failures),
-        context.folder("preprocess", name),
+        folder,
         name=name,
         provenance=Provenance(
             maker="preprocess",
