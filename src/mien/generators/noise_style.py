@@ -21,6 +21,7 @@ from mien.generators.noise_spec import NoiseSpec
 from mien.generators.style_layers import (
     Convolution,
     Dense,
+    Grain,
     StyledLayer,
     ToPicture,
     doubled,
@@ -144,6 +145,7 @@ class StyleGenerator(nn.Module):
         self.pictures = nn.ModuleList(
             ToPicture(w, p, _STYLE) for w, p in zip(widths, planes, strict=True)
         )
+        self.grain = Grain(planes[-1], _STYLE, scales[-1])
         self.layers = 1 + 2 * len(steps)
 
     def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
@@ -183,15 +185,19 @@ class StyleGenerator(nn.Module):
         """Draw styles (N, L, W) as faces (N, C, S, S)."""
         start = self.start.expand(len(styles), -1, -1, -1)
         planes = self.first(start.contiguous(memory_format=torch.channels_last), styles[:, 0])
-        picture = self.pictures[0](planes, styles[:, 0])
+        pictures = [self.pictures[0](planes, styles[:, 0])]
         for k, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
             planes = doubled(before(planes, styles[:, 2 * k + 1]))
             planes = after(planes, styles[:, 2 * k + 2])
-            more = self.pictures[k + 1](planes, styles[:, 2 * k + 2])
-            if k + 1 == len(self.before):
-                return doubled(doubled(picture)) + from_wavelets(more)
+            pictures.append(self.pictures[k + 1](planes, styles[:, 2 * k + 2]))
+        *coarse, finest = pictures
+        finest = from_wavelets(self.grain(finest, styles[:, -1]))
+        if not coarse:
+            return finest
+        picture = coarse[0]
+        for more in coarse[1:]:
             picture = doubled(picture) + more
-        return from_wavelets(picture)
+        return doubled(doubled(picture)) + finest
 
 
 class _Residual(nn.Module):

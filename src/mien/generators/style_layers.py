@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -114,10 +114,11 @@ class StyledLayer(nn.Module):
         noise = self.noise
         if self.training:
             noise = torch.randn(len(planes), *noise.shape[1:], device=noise.device)
-        shift = (self.bias[None, :, None, None] * _GAIN).to(kind)
-        shift = shift + (noise * (self.strength * _GAIN)).to(kind)
-        # The rectifier is homogeneous: its gain is taken into what stands before it.
-        return rectify(torch.addcmul(shift, planes, (factors * _GAIN).to(kind)))
+        # The rectifier is homogeneous: its gain is taken into what stands before it. Summed one by
+        # one, for the sum of bias and noise alone would not lie channels last, which is slow.
+        planes = planes * (factors * _GAIN).to(kind)
+        planes = planes + (noise * (self.strength * _GAIN)).to(kind)
+        return rectify(planes + (self.bias[None, :, None, None] * _GAIN).to(kind))
 
 
 class ToPicture(nn.Module):
@@ -139,6 +140,32 @@ class ToPicture(nn.Module):
         return cast("Tensor", picture.float() + self.bias[None, :, None, None])
 
 
+class Grain(nn.Module):
+    """White noise on the wavelets of the picture, as strong as the style says.
+
+    Wavelets being orthonormal, this is white noise on the pixels: the grain of a camera, which a
+    noise plane before the last convolution cannot draw, for its four pixels would go together.
+    We add it to StyleGAN's noise inputs; drawn as ``StyledLayer`` draws them.
+    """
+
+    noise: Tensor
+
+    def __init__(self, planes: int, style: int, side: int) -> None:
+        super().__init__()
+        self.strength = Dense(style, planes)
+        nn.init.zeros_(self.strength.weight)
+        self.register_buffer("noise", torch.randn(1, planes, side, side))
+
+    def forward(self, picture: Tensor, style: Tensor) -> Tensor:
+        """Add grain under styles (N, W) to wavelets (N, planes, side, side) float32."""
+        noise = self.noise
+        if self.training:
+            noise = torch.randn(len(picture), *noise.shape[1:], device=noise.device)
+        with torch.autocast(picture.device.type, enabled=False):
+            strength: Tensor = self.strength(style.float())
+        return picture + noise * strength[:, :, None, None]
+
+
 def doubled(planes: Tensor) -> Tensor:
     """Double height and width by bilinear interpolation.
 
@@ -146,17 +173,17 @@ def doubled(planes: Tensor) -> Tensor:
     processor this is faster than torch's own, and on CUDA, unlike that, its gradient is summed in
     a fixed order.
     """
-    channels, kind = planes.shape[1], {"dtype": planes.dtype, "device": planes.device}
-    line = torch.tensor([0.25, 0.5, 0.25], **kind)
+    channels = planes.shape[1]
+    line = torch.tensor([0.25, 0.5, 0.25]).to(planes)
     kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
     repeated = functional.interpolate(planes, scale_factor=2, mode="nearest")
     blurred = functional.conv2d(repeated, kernel, padding=1, groups=channels)
-    down, right = (_edge(size, kind) for size in blurred.shape[2:])
-    return blurred * torch.outer(down, right)
+    down, right = (_edge(size) for size in blurred.shape[2:])
+    return blurred * torch.outer(down, right).to(planes)
 
 
-def _edge(size: int, kind: dict[str, Any]) -> Tensor:
-    factors = torch.ones(size, **kind)
+def _edge(size: int) -> Tensor:
+    factors = torch.ones(size)
     factors[0] = factors[-1] = 4 / 3
     return factors
 
