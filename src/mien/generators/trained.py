@@ -266,6 +266,19 @@ def load_generator(folder: Path, engine: str) -> Generator:
         raise damaged("generator", folder, str(error)) from None
 
 
+def read_closure(folder: Path) -> Closure:
+    """Read what a generator of any engine saw.
+
+    Raises:
+        NotFound: ``GENERATOR_MISSING``. Invalid: ``GENERATOR_FORMAT``. Corrupt: ``GENERATOR_FILE``.
+    """
+    described, weights, _ = load_weights(folder, "generator")
+    try:
+        return Closure(frozenset(described["subjects"]), _unpacked(weights[_SEEN]))
+    except (KeyError, TypeError) as error:
+        raise damaged("generator", folder, str(error)) from None
+
+
 def require_classes(generator: Generator, wanted: Sequence[Expression]) -> None:
     """Refuse a request for expressions that a generator was not trained with.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
+from mien.core.closure import Closure
 from mien.core.digest import digest_of
 from mien.core.errors import Invalid
 from mien.core.expression import Expression
@@ -17,6 +19,7 @@ from mien.core.trial import TrialPlan
 from mien.params import Params, SweepParams
 from mien.splits.mix import Mix, Row, identity_order, mix_arm, part_rows, unit_size
 from mien.stages.arrays import SetArrays
+from mien.stages.closures import check_closure
 from mien.stages.context import code_digest
 
 
@@ -56,18 +59,29 @@ def arms_of(sweep: SweepParams, protocol: Protocol) -> list[Arm]:
 
 
 def plan_trials(
-    params: Params, splits: Sequence[Split], sets: Mapping[str, SetArrays]
+    params: Params,
+    splits: Sequence[Split],
+    sets: Mapping[str, SetArrays],
+    closures: Mapping[str, Closure] = MappingProxyType({}),
 ) -> Iterator[PlannedTrial]:
     """Plan every trial of the sweep, cheap arms first within a seed.
 
+    Args:
+        params: of the project.
+        splits: of the training database.
+        sets: every set that is used, by name.
+        closures: pool → what its makers saw.
+
     Raises:
         Invalid: ``WRONG_ORIGIN``, ``RATIO_ABOVE_POOL``, ``SUBJECT_IN_TWO_SETS``,
-            ``IMAGE_IN_TWO_SETS``.
+            ``IMAGE_IN_TWO_SETS``, ``MAKER_SAW_JUDGED``.
     """
     code = code_digest("core", "imaging", "training", "recognition", "stages/trial.py")
     seeds = range(params.sweep.first_seed, params.sweep.first_seed + params.sweep.seeds)
     for split in splits:
         planner = _Planner(params, split, sets)
+        for pool, closure in closures.items():
+            check_closure(f"a maker of the pool {pool}", closure, planner.judged_seen)
         for protocol in params.sweep.protocols:
             for seed in seeds:
                 for arm in arms_of(params.sweep, protocol):

@@ -35,12 +35,14 @@ class TrainedScorer:
 
     Attributes:
         scorer: the ``Scorer``.
-        model: as stored.
+        folder: that holds the model.
+        model: as stored there.
         closure: what it saw, validation included.
         digest: of its weights.
     """
 
     scorer: CnnScorer
+    folder: Path
     model: SavedModel
     closure: Closure
     digest: str
@@ -79,6 +81,7 @@ def trained_scorer(
     model = load_model(folder / "model")
     return TrainedScorer(
         CnnScorer(model.spec, model.weights, model.temperature),
+        folder / "model",
         model,
         learned.closure | Closure(digests=frozenset({model.digest})),
         model.digest,

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mien
-from mien.core.errors import Interrupted, Invalid, NotFound
+from mien.core.arrays import UInt8
+from mien.core.digest import digest_of
+from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression
-from mien.core.generation import FaceRequest, GeneratedFace, SourceFace
-from mien.core.hooks import Progress
+from mien.core.generation import SourceFace
 from mien.core.manifest import Licence, Provenance, VersionInfo
-from mien.core.parallel import map_ordered
-from mien.core.ports import Engine
-from mien.core.sample import Item, Sample
+from mien.core.preprocess import PreprocessSpec
 from mien.core.split import Split
 from mien.generators.engines import make_engine
 from mien.generators.requests import check_balance, plan_requests
 from mien.imaging.decode import STORED, decode
-from mien.imaging.encode import encode_png
+from mien.imaging.detect import make_detector
+from mien.imaging.preprocess import preprocess
 from mien.params import PoolParams
 from mien.registry.read import Version, open_version
 from mien.registry.write import write_version
-from mien.stages.context import Context
+from mien.stages.closures import generator_folder
+from mien.stages.context import Context, write_json
+from mien.stages.pool_faces import Maker, PoolFaces
+from mien.stages.pool_filter import Filter
 from mien.stages.split import read_splits
 
+if TYPE_CHECKING:
+    from mien.stages.scorers import TrainedScorer
+
 log = logging.getLogger(__name__)
-CHUNK = 24  # faces a worker makes at a time: a few identities
+_MORE = 4  # identities that may be asked for, to one that is wanted, where a filter refuses some
 
 
 def run(context: Context, name: str | None = None) -> None:
@@ -61,98 +65,99 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
     database = context.version(context.params.preprocess.sets[context.params.split.database])
     splits = read_splits(context)
     classes = context.params.classes
-    params = {"backend": context.params.morphable, **pool.params}
+    params = engine_params(context, pool)
     engine = make_engine(pool.engine, params, assets=context.assets)
-    sources = _photos(database, splits) if pool.identities == "photos" else None
+    sources = _photos(context, database, splits, pool) if pool.identities == "photos" else None
+    wanted = _rounds(pool, sources) if sources else _identities(context, pool, splits)
+    scorer, passing = _filter(context, pool)
     requests = plan_requests(
         pool=name,
         pool_seed=pool.seed,
         expressions=classes,
-        identities=None if sources else _identities(context, pool, splits),
+        identities=None if sources else wanted * (_MORE if pool.filter else 1),
         sources=sources,
         units=pool.units if sources else 1,
         images_per_cell=pool.images_per_cell,
         intensity=pool.intensity,
     )
-    maker = _Maker(pool.engine, params, context.assets, f"{pool.engine}-{pool.seed}", engine.digest)
+    source = f"{pool.engine}-{pool.seed}"
+    plan = [name, engine.digest, pool.model_dump(mode="json"), classes, wanted]
+    plan += [[s.digest for s in sources or ()], scorer and scorer.digest]
+    faces = PoolFaces(
+        context=context,
+        name=name,
+        maker=Maker(pool.engine, params, context.assets, source, engine.digest, passing),
+        folder=context.cache / "pools" / digest_of(plan),
+        wanted=wanted,
+    )
     folder = context.folder("synthesise", name)
+    parents = {"generator": engine.digest}
+    parents |= {"photos": database.info.digest} if sources else {}
+    parents |= {"filter": scorer.digest} if scorer else {}
     info = write_version(
-        _made(context, name, maker, requests),
+        faces.items(requests),
         folder,
         name=name,
         provenance=Provenance(
             maker=f"engine:{pool.engine}",
-            params={**pool.model_dump(mode="json"), "params": params},
-            parents={"generator": engine.digest}
-            | ({"photos": database.info.digest} if sources else {}),
+            params=pool.model_dump(mode="json") | {"morphable": context.params.morphable},
+            parents=parents,
             code=mien.__version__,
         ),
-        licences=_licences(maker.source, database, sources),
+        licences=_licences(source, database, sources),
         duplicates="keep",
         replace=True,
     )
     _check_pool(folder, classes, pool.images_per_cell)
+    if pool.filter:
+        write_json(context.folder("notes") / f"filter-{name}.json", dict(faces.rejected))
+    faces.forget()
     return info
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker:
-    """How a worker process makes a chunk; plain values, so that it travels."""
+def engine_params(context: Context, pool: PoolParams) -> dict[str, Any]:
+    """Turn a pool's engine parameters into the engine's: names of generators become folders.
 
-    engine: str
-    params: dict[str, Any]
-    assets: Path | None
-    source: str
-    digest: str
-
-    def __call__(self, requests: Sequence[FaceRequest]) -> list[Item]:
-        engine = _engine_here(self)
-        return [_item(face, self) for face in engine.synthesise(requests)]
+    Raises:
+        WrongState: ``STAGE_MISSING`` for a generator that was not trained.
+    """
+    params: dict[str, Any] = _placed(context, pool.params)
+    if pool.engine == "affect":
+        return {"backend": context.params.morphable, **params}
+    return params
 
 
-_engines: dict[str, Engine] = {}  # one a process: building one loads meshes
+def _placed(context: Context, params: Any) -> Any:
+    if not isinstance(params, dict):
+        return params
+    return {
+        key: str(generator_folder(context, value))
+        if key == "generator"
+        else _placed(context, value)
+        for key, value in params.items()
+    }
 
 
-def _engine_here(maker: _Maker) -> Engine:
-    if maker.digest not in _engines:
-        _engines[maker.digest] = make_engine(maker.engine, maker.params, assets=maker.assets)
-    return _engines[maker.digest]
+def _filter(context: Context, pool: PoolParams) -> tuple[TrainedScorer | None, Filter | None]:
+    if pool.filter is None:
+        return None, None
+    from mien.stages.scorers import trained_scorer  # torch is for pools with a filter only
 
-
-def _item(face: GeneratedFace, maker: _Maker) -> Item:
-    request = face.request
-    photo = request.source
-    height, width = face.image.shape[:2]
-    return Item(
-        Sample(
-            id=request.id,
-            source=maker.source,
-            origin="synthetic",
-            subject=photo.subject if photo else f"{maker.source}:{request.identity}",
-            expression=request.expression,
-            intensity=request.intensity,
-            file=f"{request.id}.png",
-            identity=request.identity,
-            parents=(maker.digest, *((photo.digest,) if photo else ())),
-            landmarks=face.landmarks,
-            width=width,
-            height=height,
-        ),
-        encode_png(face.image),
+    spec = context.params.preprocess.spec
+    scorer = trained_scorer(context, pool.filter.scorer, context.params.classes, spec)
+    passing = Filter(
+        model=scorer.folder,
+        spec=spec,
+        threshold=pool.filter.threshold,
+        tries=pool.filter.tries,
+        step=pool.images_per_cell,
     )
+    return scorer, passing
 
 
-def _made(
-    context: Context, name: str, maker: _Maker, requests: Iterator[FaceRequest]
-) -> Iterator[Item]:
-    chunks = iter(lambda: list(islice(requests, CHUNK)), [])
-    made = map_ordered(maker, chunks, workers=context.workers)
-    for done, item in enumerate(chain.from_iterable(made), 1):
-        yield item
-        if done % CHUNK == 0:
-            context.progress(Progress(done, unit="images", stage=f"synthesise {name}"))
-            if context.cancelled():
-                raise Interrupted("synthesis stopped; nothing was written")
+def _rounds(pool: PoolParams, sources: Sequence[SourceFace]) -> int:
+    """Count the identities of a photo pool: every person once a unit."""
+    return pool.units * len({s.subject or s.id for s in sources})
 
 
 def _identities(context: Context, pool: PoolParams, splits: Sequence[Split]) -> int:
@@ -161,35 +166,69 @@ def _identities(context: Context, pool: PoolParams, splits: Sequence[Split]) -> 
     return pool.units * (unit + context.params.sweep.mixed_test_identities)
 
 
-def _photos(database: Version, splits: Sequence[Split]) -> list[SourceFace]:
-    """Take the neutral photos, with landmarks, of everybody who trains in some split."""
+def _photos(
+    context: Context, database: Version, splits: Sequence[Split], pool: PoolParams
+) -> list[SourceFace]:
+    """Take the neutral photos of everybody who trains in some split.
+
+    The engine affect needs their landmarks; the others need them prepared as the faces were that
+    the generator learned from.
+    """
     trained = {u for s in splits for u in s.parts["train"]}
+    fitted = pool.engine == "affect"
     chosen = [
         s
         for s in database.manifest
-        if s.subject in trained and s.expression == Expression.NEUTRAL and s.landmarks
+        if s.subject in trained
+        and s.expression == Expression.NEUTRAL
+        and (s.landmarks or not fitted)
     ]
     without = sorted(trained - {s.subject for s in chosen})
     if without:
         raise Invalid(
             "NO_NEUTRAL",
-            f"{len(without)} training subjects have no neutral photo with landmarks, first "
-            f"{without[0]}",
+            f"{len(without)} training subjects have no neutral photo"
+            f"{' with landmarks' if fitted else ''}, first {without[0]}",
             hint="ingest neutral faces with landmarks, or use identities: invented",
         )
+    prepare = _as_learned(context, pool)
     found = []
     for item in database.items([s.id for s in chosen]):
         sample = item.sample
+        image = prepare(decode(item.image, name=sample.id, limits=STORED), sample.id)
         found.append(
             SourceFace(
                 id=sample.id,
                 digest=sample.digest,
                 subject=sample.subject,
-                image=decode(item.image, name=sample.id, limits=STORED),
-                landmarks=sample.landmarks,
+                image=image,
+                landmarks=sample.landmarks if fitted else (),
             )
         )
     return found
+
+
+def _as_learned(context: Context, pool: PoolParams) -> Callable[[UInt8, str], UInt8]:
+    """Return how a photo is prepared for the pool's generator; not at all without one."""
+    if not pool.generators:
+        return lambda image, _: image
+    from mien.training.weights import load_weights
+
+    described, _, _ = load_weights(generator_folder(context, pool.generators[-1]), "generator")
+    spec = PreprocessSpec(**described["preprocess"])
+    detector = make_detector(spec, context.assets)
+
+    def prepared(image: UInt8, name: str) -> UInt8:
+        made = preprocess(image, spec, detector)
+        if made.image is None:
+            raise Invalid(
+                "NO_FACE",
+                f"{name}: the detector {spec.detector!r} finds no face to start from",
+                hint="leave that person out, or choose another preprocess.detector",
+            )
+        return made.image
+
+    return prepared
 
 
 def _licences(

@@ -1,0 +1,199 @@
+"""Make a pool's faces: identity by identity, in parallel, in parts that outlive an interruption."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import Any
+
+from mien.core.errors import Exhausted, Interrupted
+from mien.core.generation import FaceRequest, GeneratedFace
+from mien.core.hooks import Progress
+from mien.core.manifest import Licence, Provenance
+from mien.core.parallel import map_ordered
+from mien.core.ports import Engine
+from mien.core.sample import Item, Sample
+from mien.generators.engines import make_engine
+from mien.imaging.encode import encode_png
+from mien.registry.read import open_version
+from mien.registry.write import write_version
+from mien.stages.context import Context
+from mien.stages.pool_filter import Filter, Passed
+
+PART = 512  # identities a part holds
+_CHUNK = 24  # faces a worker makes at a time, where the engine names no number
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """How a worker process makes the faces of some identities; plain values, so that it travels.
+
+    Attributes:
+        engine: name in the engine table.
+        params: the engine's own.
+        assets: folder of open assets, or None.
+        source: name the samples bear.
+        digest: of the engine.
+        filter: what faces must pass, or None.
+    """
+
+    engine: str
+    params: dict[str, Any]
+    assets: Path | None
+    source: str
+    digest: str
+    filter: Filter | None = None
+
+    def __call__(self, identities: Sequence[Sequence[FaceRequest]]) -> Passed:
+        """Make the faces of some identities, all expressions of each."""
+        engine = _engine_here(self)
+        if self.filter is None:
+            made = engine.synthesise(chain.from_iterable(identities))
+            return Passed([[_item(f, self) for f in islice(made, len(i))] for i in identities])
+        kept, rejected = self.filter.keep(engine, identities)
+        return Passed([[_item(f, self) for f in faces] for faces in kept], rejected)
+
+
+_engines: dict[str, Engine] = {}  # one a process: building one loads meshes or weights
+
+
+def _engine_here(maker: Maker) -> Engine:
+    if maker.digest not in _engines:
+        _engines[maker.digest] = make_engine(maker.engine, maker.params, assets=maker.assets)
+    return _engines[maker.digest]
+
+
+def _item(face: GeneratedFace, maker: Maker) -> Item:
+    request = face.request
+    photo = request.source
+    height, width = face.image.shape[:2]
+    return Item(
+        Sample(
+            id=request.id,
+            source=maker.source,
+            origin="synthetic",
+            subject=photo.subject if photo else f"{maker.source}:{request.identity}",
+            expression=request.expression,
+            intensity=request.intensity,
+            file=f"{request.id}.png",
+            identity=request.identity,
+            parents=(maker.digest, *((photo.digest,) if photo else ())),
+            landmarks=face.landmarks,
+            width=width,
+            height=height,
+        ),
+        encode_png(face.image),
+    )
+
+
+@dataclass(slots=True)
+class PoolFaces:
+    """The faces of one pool, drawn once, part by part.
+
+    Finished parts lie in ``folder`` as dataset versions; a run that was interrupted goes on after
+    the last of them.
+
+    Attributes:
+        context: of the project.
+        name: of the pool.
+        maker: how faces are made.
+        folder: for the parts; named by everything that decides the faces.
+        wanted: identities in all.
+        rejected: faces that the filter refused, by expression, over all parts that were made now.
+    """
+
+    context: Context
+    name: str
+    maker: Maker
+    folder: Path
+    wanted: int
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def items(self, requests: Iterable[FaceRequest]) -> Iterator[Item]:
+        """Yield the faces of the identities wanted, each identity complete.
+
+        Args:
+            requests: identity by identity; more identities than wanted where a filter may refuse
+                some.
+
+        Raises:
+            Exhausted: ``FILTER_TOO_STRICT`` when the requests end before enough have passed.
+            Interrupted: when cancelled; finished parts are kept.
+        """
+        identities = (list(own) for _, own in groupby(requests, key=lambda r: r.identity))
+        done = 0
+        for number in range(-(-self.wanted // PART)):
+            size = min(PART, self.wanted - done)
+            part = self.folder / f"{number:06d}"
+            if not part.exists():
+                write_version(
+                    self._made(identities, size, done),
+                    part,
+                    name=f"{self.name}-{number}",
+                    provenance=Provenance(maker=f"engine:{self.maker.engine}"),
+                    licences={self.maker.source: Licence()},
+                    duplicates="keep",
+                )
+            else:
+                self._skip(part, identities)
+            done += size
+            yield from open_version(part).items()
+
+    def forget(self) -> None:
+        """Remove the parts: their faces are elsewhere now."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _made(
+        self, identities: Iterator[list[FaceRequest]], size: int, before: int
+    ) -> Iterator[Item]:
+        """Make complete identities until there are enough for a part."""
+        found = 0
+        while found < size:
+            asked = list(islice(identities, size - found))
+            if not asked:
+                raise self._too_strict(before + found)
+            chunks = _chunks(asked, _engine_here(self.maker))
+            for passed in map_ordered(self.maker, chunks, workers=self.context.workers):
+                self.rejected.update(passed.rejected)
+                for faces in passed.identities:
+                    found += 1
+                    yield from faces
+                self._tell(before + found)
+
+    def _skip(self, part: Path, identities: Iterator[list[FaceRequest]]) -> None:
+        """Pass over the requests of a finished part, up to its last identity.
+
+        Nothing was asked for after that one: a part ends with the round in which all passed.
+        """
+        names = {s.identity for s in open_version(part).manifest}
+        while names:
+            names.discard(next(identities)[0].identity)
+
+    def _tell(self, found: int) -> None:
+        context = self.context
+        context.progress(
+            Progress(found, self.wanted, unit="identities", stage=f"synthesise {self.name}")
+        )
+        if context.cancelled():
+            raise Interrupted("synthesis stopped; run it again to go on after the last part")
+
+    def _too_strict(self, found: int) -> Exhausted:
+        worst = ", ".join(f"{name} ({n})" for name, n in self.rejected.most_common(3))
+        return Exhausted(
+            "FILTER_TOO_STRICT",
+            f"{self.name}: only {found} of {self.wanted} identities passed the filter; most "
+            f"refused: {worst}",
+            hint="lower filter.threshold, raise filter.tries, or train the generator longer",
+        )
+
+
+def _chunks(
+    identities: Sequence[list[FaceRequest]], engine: Engine
+) -> Iterator[list[list[FaceRequest]]]:
+    """Deal whole identities to workers, about as many faces as the engine likes at a time."""
+    each = max(1, getattr(engine, "chunk", _CHUNK) // max(1, len(identities[0])))
+    return (list(identities[i : i + each]) for i in range(0, len(identities), each))
