@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.arrays import Double, Float
+from mien.core.arrays import Float
 from mien.core.digest import seed_of
 from mien.core.errors import Invalid
 from mien.evaluation.clusters import random_halves
+from mien.evaluation.feature_neighbours import centred, squared_distances, squared_radii
 from mien.evaluation.generator_distances import check_features
 
 NEIGHBOURS = 5
@@ -96,14 +97,13 @@ def prdc(real: Float, synthetic: Float, *, k: int = NEIGHBOURS) -> Prdc:
     if k < 1:
         raise Invalid("NEIGHBOURS", f"{k} neighbours make no neighbourhood")
     check_features(real, synthetic, at_least=k + 1)
-    centre = real.mean(axis=0, dtype=np.float64)  # small numbers lose less in the expansion
-    x, y = real.astype(np.float64) - centre, synthetic.astype(np.float64) - centre
-    reach_x, reach_y = _radii(x, k), _radii(y, k)
+    x, y = centred(real, synthetic)
+    reach_x, reach_y = squared_radii(x, k), squared_radii(y, k)
     held = np.zeros(len(y))
     recalled = covered = 0
     for start in range(0, len(x), _BLOCK):
         part = slice(start, start + _BLOCK)
-        squared = _squared(x[part], y)
+        squared = squared_distances(x[part], y)
         held += (squared < reach_x[part, None]).sum(axis=0)
         recalled += int((squared < reach_y[None, :]).any(axis=1).sum())
         covered += int((squared.min(axis=1) < reach_x[part]).sum())
@@ -159,23 +159,3 @@ def _mean(found: Sequence[Prdc]) -> Prdc:
         density=float(np.mean([f.density for f in found])),
         coverage=float(np.mean([f.coverage for f in found])),
     )
-
-
-def _radii(points: Double, k: int) -> Double:
-    """Squared distance of every point to its k-th nearest other one: (N,)."""
-    found = np.empty(len(points))
-    for start in range(0, len(points), _BLOCK):
-        squared = _squared(points[start : start + _BLOCK], points)
-        rows = np.arange(len(squared))
-        squared[rows, start + rows] = np.inf
-        found[start : start + _BLOCK] = np.partition(squared, k - 1, axis=1)[:, k - 1]
-    return found
-
-
-def _squared(a: Double, b: Double) -> Double:
-    """Squared distances (len(a), len(b)), never below zero."""
-    squared = -2.0 * (a @ b.T)
-    squared += np.square(a).sum(axis=1)[:, None]
-    squared += np.square(b).sum(axis=1)[None, :]
-    clipped: Double = np.maximum(squared, 0.0, out=squared)
-    return clipped
