@@ -79,7 +79,7 @@ def test_one_name_in_five_places():
     for name, stage in stages.items():
         body = stage.get("do", stage)
         assert name in params
-        assert body["cmd"].startswith(f"mien {name}")
+        assert body["cmd"].startswith(f"mien {name.replace('_', '-')}")
         assert (ROOT / "src" / "mien" / "stages" / f"{name}.py").exists()
         folder = "report" if name == "report" else f"data/{name}"
         assert any(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import mien
+from mien.cli.generator_verbs import judge_generator, train_generator
 from mien.cli.machine_verbs import assets, doctor, params, ui, worker
 from mien.cli.model_verbs import export, recognise, train, verify
 from mien.cli.pipeline_verbs import (
@@ -65,7 +66,8 @@ def options(
 ) -> None:
     """How much synthetic face data to add, whether the gain is real, and whether it can ship.
 
-    The main path: ingest, split, synthesise, preprocess, sweep, evaluate, decide, report.
+    The main path: ingest, split, train-generator, synthesise, judge-generator, preprocess, sweep,
+    evaluate, decide, report.
     `mien run` runs all of it; `dvc repro` does the same and keeps track of it.
 
     A project is a folder with params.yaml; what is made goes into its data/ and report/. The
@@ -77,7 +79,9 @@ def options(
 app.command("run")(run_pipeline)
 app.command()(ingest)
 app.command()(split)
+app.command()(train_generator)
 app.command()(synthesise)
+app.command()(judge_generator)
 app.command()(preprocess)
 app.command()(sweep)
 app.command()(trial)

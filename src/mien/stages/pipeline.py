@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 ORDER = (
     "ingest",
     "split",
+    "train_generator",
     "synthesise",
+    "judge_generator",
     "preprocess",
     "sweep",
     "evaluate",
@@ -95,6 +97,8 @@ def _section(context: Context, verb: str) -> Any:
     """Return the parameters a stage reads, as in ``dvc.yaml``."""
     params = context.params.model_dump(mode="json")
     shared = [params["expressions"], params["morphable"]]
+    if verb in ("train_generator", "judge_generator"):
+        shared.append(params["preprocess"])
     if verb == "synthesise":
         shared.append(params["sweep"]["mixed_test_identities"])
     if verb == "sweep":
@@ -106,7 +110,9 @@ def _rooms(verb: str) -> tuple[str, ...]:
     rooms = {
         "ingest": ("datasets", "morphable", "imaging"),
         "split": ("splits",),
+        "train_generator": ("generators", "training"),
         "synthesise": ("generators", "morphable"),
+        "judge_generator": ("evaluation", "recognition"),
         "preprocess": ("imaging",),
         "sweep": ("recognition", "training"),
         "evaluate": ("evaluation",),
@@ -121,7 +127,9 @@ def _output(context: Context, verb: str) -> bool:
     params = context.params
     several: dict[str, Iterable[str]] = {
         "ingest": params.ingest,
+        "train_generator": params.train_generator,
         "synthesise": params.synthesise,
+        "judge_generator": params.judge_generator.pools,
         "preprocess": params.preprocess.sets,
     }
     if verb in several:

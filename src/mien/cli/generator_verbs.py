@@ -1,0 +1,82 @@
+"""The verbs on generators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mien.cli.session import project
+from mien.core.overrides import read_pairs
+
+Name = Annotated[str | None, typer.Argument(help="Only this one; all of the parameters' without.")]
+
+
+def train_generator(
+    ctx: typer.Context,
+    generator: Name = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "--engine",
+            help="cgan, acgan, stylegan, stargan …: train what the parameters do not name.",
+        ),
+    ] = None,
+    database: Annotated[
+        str | None, typer.Option(help="Ingested database to learn from, with --preset.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the new generator.")] = None,
+    size_px: Annotated[int | None, typer.Option(help="Side of its faces.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="Override of the preset.", metavar="KEY=VALUE"),
+    ] = None,
+) -> None:
+    """Train generators of faces, or put ready weights in place.
+
+    A training that was stopped goes on when it is started again. With --preset, --database and
+    --name it trains one that params.yaml does not name, on a database of this project.
+    """
+    from mien.params import FacesParams, TrainGeneratorParams
+    from mien.stages.pipeline import run_stage
+
+    if preset is None and (database or name or option or size_px):
+        raise typer.BadParameter("--database, --name, --size-px and --option go with --preset")
+    if preset is not None and (database is None or name is None or generator is not None):
+        raise typer.BadParameter("--preset needs --database and --name, and no GENERATOR")
+    given: dict[str, TrainGeneratorParams] = {}
+    if preset is not None and database is not None and name is not None:
+        given[name] = TrainGeneratorParams(
+            preset=preset,
+            faces=FacesParams(database=database),
+            size_px=size_px,
+            params=read_pairs(option or (), "--option"),
+        )
+        generator = name
+    with project(ctx) as project_context:
+        known = {**project_context.params.train_generator, **given}
+        params = project_context.params.model_copy(update={"train_generator": known})
+        context = replace(project_context, params=params)
+        run_stage(context, "train_generator", **_named(generator))
+        for each in [generator] if generator else known:
+            typer.echo(f"{each}: {_where(context.folder('train_generator', each))}")
+
+
+def judge_generator(ctx: typer.Context, pool: Name = None) -> None:
+    """Judge pools of faces by an independent classifier: one page each under report/generators."""
+    from mien.stages.pipeline import run_stage
+
+    with project(ctx) as context:
+        run_stage(context, "judge_generator", **_named(pool))
+
+
+def _named(name: str | None) -> dict[str, Any]:
+    return {} if name is None else {"name": name}
+
+
+def _where(folder: Path) -> str:
+    sheets = sorted((folder / "sheets").glob("*.png"))
+    return f"{folder}{f'; last sheet {sheets[-1].name}' if sheets else ''}"
