@@ -161,7 +161,7 @@ class StyleGenerator(nn.Module):
     def styles(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
         """Give every layer its style: (N, L, W)."""
         style: Tensor = self.mapping(z, labels)[:, None].expand(-1, self.layers, -1)
-        if mixed is None:
+        if mixed is None or self.layers == 1:
             return style
         other = self.mapping(mixed, labels)[:, None]
         cut = torch.randint(1, self.layers, (len(z), 1), device=z.device)
