@@ -38,6 +38,7 @@ _STYLE = 128  # length of a style
 _WIDEST = 4  # of the coarsest layers, in widths
 _MEAN_RATE = 0.005  # at which the mean style follows
 _PATH_DECAY = 0.01  # at which the mean path length follows
+_FINEST_GAIN = 0.25  # of the wavelets of the picture
 _GROUP = 4  # faces over which the discriminator sees the spread
 
 
@@ -141,11 +142,10 @@ class StyleGenerator(nn.Module):
         steps = list(zip(widths[:-1], widths[1:], scales[:-1], scales[1:], strict=True))
         self.before = nn.ModuleList(StyledLayer(a, b, _STYLE, s) for a, b, s, _ in steps)
         self.after = nn.ModuleList(StyledLayer(b, b, _STYLE, t) for _, b, _, t in steps)
-        planes = [spec.channels] * (len(scales) - 1) + [4 * spec.channels]
-        self.pictures = nn.ModuleList(
-            ToPicture(w, p, _STYLE) for w, p in zip(widths, planes, strict=True)
-        )
-        self.grain = Grain(planes[-1], _STYLE, scales[-1])
+        self.pictures = nn.ModuleList(ToPicture(w, spec.channels, _STYLE) for w in widths[:-1])
+        wavelets = 4 * spec.channels
+        self.pictures.append(ToPicture(widths[-1], wavelets, _STYLE, _FINEST_GAIN))
+        self.grain = Grain(wavelets, _STYLE, scales[-1])
         self.layers = 1 + 2 * len(steps)
 
     def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:

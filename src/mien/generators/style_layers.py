@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2  # of all leaky rectifiers
+_GRAIN = 0.1  # unit of the grain's strength
 _GAIN = math.sqrt(2.0)  # keeps the variance through a rectifier
 
 
@@ -125,19 +126,21 @@ class ToPicture(nn.Module):
     """Modulated 1×1 convolution to the picture's planes, without demodulation.
 
     We start it at zero: training then begins with a grey picture, not with coloured noise that
-    takes thousands of faces to unlearn.
+    takes thousands of faces to unlearn. ``gain`` is for planes whose values are small, as the
+    finest wavelets' are: it makes the optimiser's steps there as small.
     """
 
-    def __init__(self, inputs: int, outputs: int, style: int) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int, gain: float = 1.0) -> None:
         super().__init__()
         self.convolution = Modulated(inputs, outputs, 1, style, demodulate=False)
         nn.init.zeros_(self.convolution.weight)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        self.gain = gain
 
     def forward(self, planes: Tensor, style: Tensor) -> Tensor:
         """Map (N, inputs, H, W) under styles (N, W) to float32 (N, outputs, H, W)."""
         picture, _ = self.convolution(planes, style)
-        return cast("Tensor", picture.float() + self.bias[None, :, None, None])
+        return cast("Tensor", (picture.float() + self.bias[None, :, None, None]) * self.gain)
 
 
 class Grain(nn.Module):
@@ -162,7 +165,7 @@ class Grain(nn.Module):
         if self.training:
             noise = torch.randn(len(picture), *noise.shape[1:], device=noise.device)
         with torch.autocast(picture.device.type, enabled=False):
-            strength: Tensor = self.strength(style.float())
+            strength: Tensor = self.strength(style.float()) * _GRAIN
         return picture + noise * strength[:, :, None, None]
 
 
