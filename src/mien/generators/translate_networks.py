@@ -60,7 +60,8 @@ class ModernGenerator(nn.Module):
     """A trunk at a quarter of the resolution with one of two heads.
 
     ``warp_residual``: a displacement, smooth because it is enlarged from a quarter of the
-    resolution, moves the face; the decoder sees the moved face and paints a residual on it.
+    resolution, moves the face; the decoder sees the moved face and paints light and shade on it:
+    one plane for all colours, for what it could colour it would colour in blotches.
     ``mask``: the decoder paints a face, and a mask tells where it covers the source.
 
     The condition enters as one-hot; its intensity scales displacement, residual and mask, so that
@@ -87,7 +88,7 @@ class ModernGenerator(nn.Module):
         self.paint = nn.Sequential(
             nn.Conv2d(fine + domains.planes, fine, 3, 1, 1),
             nn.ReLU(),
-            nn.Conv2d(fine, domains.planes + (0 if self.warps else 1), 3, 1, 1),
+            nn.Conv2d(fine, 1 if self.warps else domains.planes + 1, 3, 1, 1),
         )
         grid = _grid(domains.size_px)
         self.register_buffer("grid", grid, persistent=False)
@@ -121,8 +122,8 @@ class ModernGenerator(nn.Module):
         middle = self.merge(torch.cat([_doubled(self.up(deep)), shallow], 1))
         painted = self.paint(torch.cat([_doubled(middle), moved.to(middle.dtype)], 1)).float()
         if self.flow is not None:
-            change = 2.0 * torch.tanh(painted)
-            return Translated(moved + strength * change, change, flow)
+            light = 2.0 * torch.tanh(painted)
+            return Translated(moved + strength * light, light, flow)
         mask = torch.sigmoid(painted[:, -1:] + _OPEN)
         change = mask * (torch.tanh(painted[:, :-1]) - faces)
         return Translated(faces + strength * change, change, None)

@@ -17,7 +17,7 @@ class Translated(NamedTuple):
 
     Attributes:
         faces: (N, C, S, S) float32, about [-1, 1].
-        change: (N, C, S, S) what was painted over the face, at full intensity; None for ``rgb``.
+        change: (N, 1 or C, S, S) what is added at full intensity; None for ``rgb``.
         flow: (N, 2, h, w) where each place was taken from, in half sides; None without a warp.
     """
 
