@@ -85,13 +85,13 @@ def test_resumed_runs_are_bit_identical(params, stops, tmp_path):
     data = bars()
     straight = train(data, params, TrainHooks(teacher=teacher))
     for steps in stops:
+        hooks = TrainHooks(
+            teacher=teacher,
+            cancelled=after(steps),
+            save=lambda state: save_checkpoint(tmp_path, state),
+            resume=load_checkpoint(tmp_path),
+        )
         with pytest.raises(Interrupted):
-            hooks = TrainHooks(
-                teacher=teacher,
-                cancelled=after(steps),
-                save=lambda state: save_checkpoint(tmp_path, state),
-                resume=load_checkpoint(tmp_path),
-            )
             train(data, params, hooks)
     resumed = train(data, params, TrainHooks(teacher=teacher, resume=load_checkpoint(tmp_path)))
     assert resumed.history == straight.history

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -97,7 +99,7 @@ def test_intensity_is_continuous(params):
         for parameter in generator.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
         ramp = [generator(faces, condition, torch.full((3,), i / 10)).faces for i in range(11)]
-    steps = [float((b - a).abs().mean()) for a, b in zip(ramp, ramp[1:], strict=False)]
+    steps = [float((b - a).abs().mean()) for a, b in pairwise(ramp)]
     changes = [float((made - faces).abs().mean()) for made in ramp]
     assert max(steps) < 0.3 * changes[-1]
     assert changes == sorted(changes)
