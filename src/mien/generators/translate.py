@@ -171,6 +171,8 @@ class TranslateEngine:
     Source: Choi et al. 2018, "StarGAN"; the networks say where they differ.
     """
 
+    train = staticmethod(train)
+
     def __init__(self, generator: Generator, params: SamplingParams) -> None:
         self._generator, self._params = generator, params
         self._translator = Translator(generator, params.device)

@@ -121,6 +121,7 @@ def train_one(context: Context, recipe: Recipe) -> Generator:
     out = context.folder("train_generator", recipe.name)
     if recipe.given.weights is not None:
         return _ready(context.base / recipe.given.weights, recipe, out)
+    trainer(recipe.preset.engine)  # an engine that learns nothing is refused before the work
     learned, data = _data(context, recipe)
     teacher = _scorer(context, recipe)
     code = code_digest("core", "imaging", "training", "generators")
