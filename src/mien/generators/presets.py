@@ -25,6 +25,28 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
+        # StyleGAN2, small: invents identities from neutral faces, whatever their labels.
+        "stylegan": Preset(
+            "noise",
+            {
+                "backbone": "style",
+                "classes": 0,
+                "z_dim": 64,
+                "width": 32,
+                "loss": "rpgan",
+                "regulariser": "r1r2",
+                "gamma": 1.0,
+                "reg_every": 16,
+                "mixing": 0.5,
+                "ema_kimg": 5.0,
+                "batch": 16,
+                "ghost": 4,
+                "lr_g": 2e-3,
+                "lr_d": 2e-3,
+                "lr_decay": 0.3,
+                "kimg": 300.0,
+            },
+        ),
         # StarGAN v1; `recipe: published` is the paper's, `modern` a warp and a residual.
         "stargan": Preset("translate", {"recipe": "modern"}),
     }
