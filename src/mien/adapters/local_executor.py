@@ -39,6 +39,11 @@ class InlineExecutor:
     log_dir: Path
     retries: int = 2
 
+    @property
+    def slots(self) -> int:
+        """One: tasks run one after the other."""
+        return 1
+
     def run(
         self,
         tasks: Sequence[Task],

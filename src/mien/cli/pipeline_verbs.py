@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.progress import clock_of
 from mien.cli.session import hooks, options_of, project
 
 if TYPE_CHECKING:
     from mien.stages.context import Context
+    from mien.stages.sweep_cost import Estimate
 
 Name = Annotated[str | None, typer.Argument(help="Only this one; all of the parameters' without.")]
 
@@ -101,7 +103,8 @@ def sweep(
 ) -> None:
     """Train and judge a classifier for every arm and seed.
 
-    Finished trials are found in the cache and not run again.
+    Finished trials are found in the cache and not run again. --plan tells the work, in the time
+    of one worker, from trials that finished here before, or from a few steps taken now.
     """
     if not plan:
         _stage(ctx, "sweep")
@@ -110,10 +113,31 @@ def sweep(
 
     with project(ctx) as context:
         estimate = stage.run(context, plan_only=True)
+    _plan(estimate)
+
+
+def _plan(estimate: Estimate) -> None:
+    """Show what a sweep would cost, protocol by protocol."""
+    typer.echo(f"{'protocol':<9} {'trials':>6} {'done':>5} {'kimg':>9} {'work':>9}")
+    for cost in estimate.protocols:
+        work = clock_of(cost.work_s or 0.0)
+        typer.echo(
+            f"{cost.protocol:<9} {cost.trials:>6} {cost.cached:>5} {cost.kimg:>9,.1f} {work:>9}"
+            + (f"  {cost.source}" if cost.source else "")
+        )
+    at_most = (
+        "at most " if any(c.protocol == "paper" and c.kimg for c in estimate.protocols) else ""
+    )
     typer.echo(
         f"{estimate.trials} trials, {estimate.cached} of them done already; to run: "
-        f"{estimate.kimg:g} thousand images to train on, about {estimate.disk_mb:g} MB of disk"
+        f"{at_most}{estimate.kimg:,.1f} thousand images to train on, {at_most or 'about '}"
+        f"{clock_of(estimate.wall_s or 0.0)} with {estimate.workers} at once, "
+        f"about {estimate.disk_mb:g} MB of disk"
     )
+    if at_most:
+        typer.echo(
+            "paper stops early where validation no longer improves: its figures are the most"
+        )
 
 
 def trial(

@@ -171,6 +171,11 @@ class TaskResult:
 class Executor(Protocol):
     """Runs tasks somewhere, a number at a time, with retries by exit code."""
 
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once."""
+        ...
+
     def run(
         self,
         tasks: Sequence[Task],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,15 @@ from mien.core.errors import (
 from mien.core.ports import Task, TaskResult
 from mien.splits.mix import Row
 from mien.stages.arrays import SetArrays, set_arrays
+from mien.stages.closures import pool_closures
 from mien.stages.context import Context, whole, write_json
 from mien.stages.plans import PlannedTrial, label_indices, plan_trials
 from mien.stages.split import read_splits
+from mien.stages.sweep_cost import Estimate, cost_of, kimg_of
 from mien.stages.sweep_tracking import SweepTracking
 from mien.stages.trial import RESULT
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a sweep would cost.
-
-    Attributes:
-        trials: in all.
-        cached: of them done already.
-        kimg: thousands of images to train on, upper limit for the paper's protocol.
-        disk_mb: for the new trials' folders, about.
-    """
-
-    trials: int
-    cached: int
-    kimg: float
-    disk_mb: float
 
 
 def run(context: Context, *, plan_only: bool = False) -> Estimate:
@@ -55,7 +40,7 @@ def run(context: Context, *, plan_only: bool = False) -> Estimate:
 
     Args:
         context: of the project.
-        plan_only: only say what would run.
+        plan_only: only say what would run, and how long it would take.
 
     Raises:
         MienError: ``TRIALS_FAILED`` naming the first trial that did not succeed, with its exit
@@ -63,12 +48,18 @@ def run(context: Context, *, plan_only: bool = False) -> Estimate:
         Interrupted: when cancelled; a later run goes on.
     """
     sets = load_sets(context)
-    planned = list(plan_trials(context.params, read_splits(context), sets))
+    planned = list(plan_trials(context.params, read_splits(context), sets, pool_closures(context)))
     folders = trial_folders(context, planned)
-    estimate = _estimate(planned, folders)
+    estimate = cost_of(
+        planned,
+        folders,
+        workers=context.executor.slots,
+        with_time=plan_only,
+        cancelled=context.cancelled,
+    )
     if plan_only:
         return estimate
-    log.info("sweep", extra=asdict(estimate))
+    log.info("sweep", extra=asdict(replace(estimate, protocols=())))
     tracking = SweepTracking(context, planned, folders, sets)
     try:
         run_trials(context, planned, sets, on_done=tracking.trial_done)
@@ -130,7 +121,7 @@ def _used(context: Context) -> list[str]:
 def _tasks(planned: Sequence[PlannedTrial], folders: Mapping[str, Path]) -> list[Task]:
     """One task a key, the longest first so that the last worker is not left alone."""
     unique = {p.plan.key: p for p in planned}
-    order = sorted(unique.values(), key=lambda p: -_kimg(p))
+    order = sorted(unique.values(), key=lambda p: -kimg_of(p))
     return [
         Task(
             key=p.plan.key,
@@ -139,26 +130,6 @@ def _tasks(planned: Sequence[PlannedTrial], folders: Mapping[str, Path]) -> list
         )
         for p in order
     ]
-
-
-def _kimg(trial: PlannedTrial) -> float:
-    fit = trial.plan.fit
-    if trial.plan.protocol == "steps":
-        return float(fit["kimg"])
-    return float(fit["epochs"]) * len(trial.mix.rows) / 1000
-
-
-def _estimate(planned: Sequence[PlannedTrial], folders: Mapping[str, Path]) -> Estimate:
-    unique = {p.plan.key: p for p in planned}
-    new = [p for k, p in unique.items() if not (folders[k] / RESULT).exists()]
-    rows = sum(len(rows) for p in new for rows in p.roles.values())
-    weights_mb = 34.0 if any(p.plan.classifier["network"] != "small" for p in new) else 2.0
-    return Estimate(
-        trials=len(unique),
-        cached=len(unique) - len(new),
-        kimg=sum(_kimg(p) for p in new),
-        disk_mb=round(len(new) * weights_mb + rows * 60 / 1e6, 1),
-    )
 
 
 def _write_plan(
