@@ -1,25 +1,28 @@
 """The modern backbones: ``dc`` (a plain stack) and ``res`` (residual), without batch statistics.
 
-Resize-convolutions instead of transposed ones, for the latter leave checkerboards; labels and
-noise enter every generator block (``film``) or its first layer only (``concat``); a discriminator
-without normalisation, as its gradient penalties want it, with class logits, projection or both.
+Resize-convolutions instead of transposed ones, for the latter leave checkerboards, and pictures
+as Haar wavelets, so that no layer works at the full side. Labels and noise enter every generator
+block (``film``) or its first layer only (``concat``); the discriminator has no normalisation, as
+its gradient penalties want it, and class logits, projection or both.
 
 Source: residual blocks without normalisation and the closing depthwise layer after Huang et al.
     2024 (R3GAN), §3; projection: Miyato & Koyama 2018; noise in every block: Chen et al. 2019,
-    "On self modulation"; pixel norm: Karras et al. 2018. Narrower and with a light pixel norm in
-    the generator, for minutes on a processor.
+    "On self modulation"; pixel norm: Karras et al. 2018; wavelets: Gal et al. 2021 (SWAGAN).
+    Narrower and with a light pixel norm in the generator, for minutes on a processor.
 """
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mien.generators.noise_spec import NoiseSpec
+from mien.generators.style_layers import doubled, from_wavelets, halved, to_wavelets
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2.0 / (1.0 + _SLOPE**2))
@@ -79,7 +82,7 @@ class Film(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Double the side: resize, two modulated convolutions, with a shortcut in ``res``."""
+    """Double the side between two modulated convolutions, with a shortcut in ``res``."""
 
     def __init__(self, inputs: int, outputs: int, code: int, spec: NoiseSpec) -> None:
         super().__init__()
@@ -92,13 +95,12 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """Map (N, F, S, S) to (N, F', 2S, 2S)."""
-        y: Tensor = functional.leaky_relu(self.film1(x, code), _SLOPE)
-        y = self.conv1(functional.interpolate(y, scale_factor=2.0, mode="nearest"))
+        y: Tensor = doubled(self.conv1(functional.leaky_relu(self.film1(x, code), _SLOPE)))
         y = self.conv2(functional.leaky_relu(self.film2(y, code), _SLOPE))
         if self.skip is None:
             return y
         # The 1×1 convolution before the resize: the same result, a quarter of the work.
-        return y + functional.interpolate(self.skip(x), scale_factor=2.0, mode="nearest")
+        return y + doubled(self.skip(x))
 
 
 class DownBlock(nn.Module):
@@ -113,10 +115,10 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, F, S, S) to (N, F', S/2, S/2)."""
         y: Tensor = functional.leaky_relu(self.conv1(functional.leaky_relu(x, _SLOPE)), _SLOPE)
-        y = self.conv2(functional.avg_pool2d(y, 2))
+        y = self.conv2(halved(y))
         if self.skip is None:
             return y
-        return (y + self.skip(functional.avg_pool2d(x, 2))) * math.sqrt(0.5)
+        return cast("Tensor", (y + self.skip(halved(x))) * math.sqrt(0.5))
 
 
 class ModernGenerator(nn.Module):
@@ -126,7 +128,7 @@ class ModernGenerator(nn.Module):
         super().__init__()
         self.z_dim = spec.z_dim
         widths = _widths(spec)
-        self.start_px = spec.size_px >> (len(widths) - 1)
+        self.start_px = spec.size_px >> len(widths)
         self.start = widths[-1]
         self.code = LabelCode(spec)
         size = self.code.size
@@ -134,7 +136,7 @@ class ModernGenerator(nn.Module):
         pairs = pairwise(widths[::-1])
         self.blocks = nn.ModuleList(UpBlock(i, o, size, spec) for i, o in pairs)
         self.last = Film(size, widths[0], modulated=spec.g_condition == "film")
-        self.out = _conv(widths[0], spec.channels, 3)
+        self.out = _conv(widths[0], 4 * spec.channels, 3)
         with torch.no_grad():
             self.out.weight.mul_(0.3)  # starts well inside the range
 
@@ -146,7 +148,7 @@ class ModernGenerator(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = functional.leaky_relu(self.last(x, code), _SLOPE)
-        return torch.tanh(self.out(x))
+        return torch.tanh(from_wavelets(self.out(x).float()))
 
 
 class ModernDiscriminator(nn.Module):
@@ -157,11 +159,11 @@ class ModernDiscriminator(nn.Module):
     def __init__(self, spec: NoiseSpec) -> None:
         super().__init__()
         widths = _widths(spec)
-        end_px = spec.size_px >> (len(widths) - 1)
+        end_px = spec.size_px >> len(widths)
         features = widths[-1]
         planes = spec.classes if spec.d_condition == "concat" else 0
         self.planes = planes
-        self.start = _conv(spec.channels + planes, widths[0], 3)
+        self.start = _conv(4 * spec.channels + planes, widths[0], 3)
         pairs = pairwise(widths)
         self.blocks = nn.Sequential(*(DownBlock(i, o, spec) for i, o in pairs))
         self.mix = _conv(features, 2 * features, 3)
@@ -178,10 +180,12 @@ class ModernDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Judge faces (N, C, S, S), with their labels where they are a condition."""
+        x = to_wavelets(x)
         if self.planes and labels is not None:
             side = x.shape[-1]
             hot = functional.one_hot(labels, self.planes).to(x.dtype)[:, :, None, None]
             x = torch.cat([x, (self.condition_weight * hot).expand(-1, -1, side, side)], 1)
+        x = x.contiguous(memory_format=torch.channels_last)
         x = functional.leaky_relu(self.blocks(self.start(x)), _SLOPE)
         x = self.gather(functional.leaky_relu(self.mix(x), _SLOPE)).flatten(1).float()
         real = self.real(x).flatten()
@@ -192,8 +196,8 @@ class ModernDiscriminator(nn.Module):
 
 
 def _widths(spec: NoiseSpec) -> list[int]:
-    """Channels from the finest grid to the coarsest."""
-    levels, side = 1, spec.size_px
+    """Channels from the finest grid, of half the face's side, to the coarsest."""
+    levels, side = 1, spec.size_px // 2
     while side % 2 == 0 and side // 2 >= _COARSEST_PX:
         levels, side = levels + 1, side // 2
     return [spec.width * min(2**level, _WIDEST) for level in range(levels)]
