@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import cv2
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from mien.core.arrays import Float, Int, UInt8
-from mien.core.digest import digest_of
+from mien.core.digest import digest_of, seed_of
 from mien.core.errors import Corrupt, Invalid, invalid_fields
 from mien.core.generation import FaceRequest, GeneratedFace
-from mien.core.preprocess import Channels
+from mien.core.preprocess import Channels, PreprocessSpec
 from mien.generators.trained import (
     Generator,
     Trained,
@@ -29,6 +28,8 @@ from mien.generators.translate_batches import conditions
 from mien.generators.translate_fit import fit_translator
 from mien.generators.translate_networks import build_generator
 from mien.generators.translate_spec import Domains, TranslateSpec, parse_translate_spec
+from mien.imaging.detect import make_detector
+from mien.imaging.preprocess import preprocess
 from mien.training.device import place, reproducible
 from mien.training.tensors import planes, to_images, to_network
 
@@ -44,6 +45,7 @@ class SamplingParams(BaseModel):
     Attributes:
         generator: its folder.
         intensity: factor on the intensity of every request.
+        spread: second and further variations of a face are weaker by up to this share.
         device: where; another kind of device gives other last bits.
     """
 
@@ -51,6 +53,7 @@ class SamplingParams(BaseModel):
 
     generator: Path
     intensity: float = Field(1.0, ge=0.0, le=1.0)
+    spread: float = Field(0.4, ge=0.0, le=1.0)
     device: Literal["cpu", "cuda"] = "cpu"
 
 
@@ -182,6 +185,7 @@ class TranslateEngine:
                 "version": _VERSION,
                 "generator": generator.digest,
                 "intensity": params.intensity,
+                "spread": params.spread,
                 "device": params.device,
                 "micro_batch": MICRO_BATCH,
             }
@@ -246,10 +250,24 @@ class TranslateEngine:
     def _make(self, requests: list[FaceRequest]) -> Iterator[GeneratedFace]:
         images = np.stack([self._source(request) for request in requests])
         labels = np.asarray([self._label(request) for request in requests], np.int64)
-        strength = np.asarray([r.intensity for r in requests], np.float32) * self._params.intensity
+        strength = np.asarray([self._strength(r) for r in requests], np.float32)
         made = self.translate(images, labels, strength)
         for request, image in zip(requests, made, strict=True):
             yield GeneratedFace(request=request, image=image)
+
+    def _strength(self, request: FaceRequest) -> float:
+        """Scale the intensity: the network draws nothing, so variations differ in strength."""
+        if not 0.0 <= request.intensity <= 1.0:
+            raise Invalid(
+                "INTENSITY_OUT_OF_RANGE",
+                f"{request.id}: {request.intensity} is outside [0, 1]",
+                hint="0 leaves a face as it is, 1 is the full expression",
+            )
+        full = request.intensity * self._params.intensity
+        if request.variation == 0:
+            return full
+        name = (self._digest, request.seed, request.identity, request.expression, request.variation)
+        return full * (1.0 - self._params.spread * (seed_of("strength", *name) / 2**63))
 
     def _label(self, request: FaceRequest) -> int:
         if request.expression is None:
@@ -272,20 +290,10 @@ class TranslateEngine:
 
 
 def fitted(image: UInt8, size_px: int, channels: Channels) -> UInt8:
-    """Bring a picture (H, W[, 3]) to a square of a size and kind; the longer side is cropped."""
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = np.ascontiguousarray(image[top : top + side, left : left + side])
-    if channels == "gray" and square.ndim == 3:
-        square = cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
-    if channels == "rgb" and square.ndim == 2:
-        square = np.repeat(square[..., None], 3, axis=2)
-    if side == size_px:
-        return square
-    how = cv2.INTER_AREA if side > size_px else cv2.INTER_CUBIC
-    resized: UInt8 = cv2.resize(square, (size_px, size_px), interpolation=how)
-    return resized
+    """Bring a picture (H, W[, 3]) to a generator's size and kind, as every face is prepared."""
+    spec = PreprocessSpec(size_px=size_px, channels=channels, detector="none")
+    # Without a detector there is nothing that could fail.
+    return cast("UInt8", preprocess(image, spec, make_detector(spec, None)).image)
 
 
 def _described(generator: Generator) -> tuple[TranslateSpec, Domains]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.core.digest import digest_bytes, digest_of, seed_of
-from mien.core.errors import Interrupted, WrongState
+from mien.core.errors import Interrupted, Invalid, WrongState
 from mien.core.hooks import Progress
 from mien.generators.gan_course import (
     Course,
@@ -41,7 +41,7 @@ from mien.generators.translate_networks import build_discriminator, build_genera
 from mien.generators.translate_sheet import Sampled
 from mien.generators.translate_spec import Domains, TranslateSpec, require_size
 from mien.training.device import Placement, keep_freed_memory, place, reproducible
-from mien.training.distributed import crew
+from mien.training.distributed import Crew, crew
 from mien.training.memory import accumulate
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) ->
         hooks: how to report, save, resume, and the teacher.
 
     Raises:
-        Invalid: ``IMAGE_SIZE``, ``NO_CUDA``.
+        Invalid: ``IMAGE_SIZE``, ``NO_CUDA``; ``CREW_SIZE`` when processes do not divide the batch.
         WrongState: ``NAN_LOSS`` when training diverges (the last good state was saved);
             ``OTHER_RUN`` when ``hooks.resume`` belongs to another run.
         Corrupt: ``CHECKPOINT`` when ``hooks.resume`` does not fit the networks.
@@ -83,7 +83,7 @@ def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) ->
             "discriminator": _adam(discriminator, spec.lr_d, spec),
         }
         batches = Batches(data, domains, spec, placement)
-        mine = slice(ranks.rank, None, ranks.count)
+        mine = _own_part(spec, ranks)
 
         # --- Where the run is: at its start, or where it was interrupted ------------------------
         course = Course(run=_run_digest(spec, data), micro=spec.batch)
@@ -177,6 +177,18 @@ def _loss(
     for name, term in terms.items():
         sums[:, FIGURES.index(name)] += share * torch.stack([term.detach(), torch.ones_like(term)])
     return loss
+
+
+def _own_part(spec: TranslateSpec, ranks: Crew) -> slice:
+    """Name this process's part of every batch."""
+    if spec.batch % ranks.count:
+        raise Invalid(
+            "CREW_SIZE",
+            f"a batch of {spec.batch} cannot be dealt to {ranks.count} processes",
+            hint="choose a batch that the number of processes divides",
+        )
+    own = spec.batch // ranks.count
+    return slice(ranks.rank * own, (ranks.rank + 1) * own)
 
 
 def _placed(network: nn.Module, placement: Placement) -> nn.Module:

@@ -133,7 +133,7 @@ def test_the_plain_function_does_what_requests_do(engine):
 @pytest.mark.parametrize("channels", ["gray", "rgb"])
 @pytest.mark.parametrize("shape", [(16, 16), (40, 30, 3), (9, 13), (64, 64, 3)])
 def test_sources_are_brought_to_the_generator(channels, shape):
-    """Any size and kind of source becomes the generator's, in the middle of the picture."""
+    """Any size and kind of source becomes the generator's."""
     image = picture(3, shape)
     made = fitted(image, 16, channels)
     assert made.shape == ((16, 16) if channels == "gray" else (16, 16, 3))
@@ -180,6 +180,17 @@ def test_a_weaker_engine_is_a_weaker_request(folder, engine):
     (scaled,) = weaker.synthesise([request(1)])
     (asked,) = engine.synthesise([request(1, intensity=0.5)])
     assert np.array_equal(scaled.image, asked.image)
+
+
+def test_variations_of_a_face_differ_in_strength(engine):
+    """The first is as strong as asked for, others a little weaker, the same ones every time."""
+    requests = [replace(request(1), variation=v) for v in range(4)]
+    faces = [f.image.astype(int) for f in engine.synthesise(requests)]
+    again = [f.image for f in engine.synthesise(requests)]
+    assert all(np.array_equal(a, b) for a, b in zip(faces, again, strict=True))
+    changes = [np.abs(face - picture(1)).mean() for face in faces]
+    assert all(0.4 * changes[0] < change < changes[0] for change in changes[1:])
+    assert len(set(changes)) == 4
 
 
 @pytest.mark.parametrize(

@@ -150,3 +150,11 @@ def test_domains_survive_being_written():
     """What a generator folder says of its faces is read back as it was."""
     domains = Domains(16, "gray", 3, ((0, 1), (2,)))
     assert Domains.from_json(domains.to_json()) == domains
+
+
+def test_a_displacement_is_enlarged_as_torch_enlarges():
+    """The matrix of the enlargement is bilinear interpolation."""
+    generator = build_generator(SEVEN, parse_translate_spec(TINY))
+    flow = torch.randn(2, 2, 4, 4)
+    wide = torch.nn.functional.interpolate(flow, (16, 16), mode="bilinear")
+    assert torch.allclose(generator.enlarge @ flow @ generator.enlarge.t(), wide, atol=1e-5)
