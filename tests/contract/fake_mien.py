@@ -80,21 +80,31 @@ def verb_work(marker: str, checkpoint: str, steps: str, pid_file: str) -> int:
     file = Path(checkpoint)
     step = int(file.read_text()) if file.exists() else 0
     sys.stdout.write(f"from {step}\n")
+    told = False
     while step < int(steps):
         time.sleep(0.01)
         step += 1
         if STOP.cancelled():
             file.write_text(str(step))
             return EXIT_TERMINATED
-        Path(pid_file).write_text(str(os.getpid()))
+        if not told:  # once it has asked whether to stop, and no more: a kill may come any time
+            _write_pid(Path(pid_file))
+            told = True
     Path(marker).write_text(str(step))
     return 0
+
+
+def _write_pid(file: Path) -> None:
+    """Write it whole: whoever waits for the file reads it at once."""
+    new = file.with_suffix(".new")
+    new.write_text(str(os.getpid()))
+    new.replace(file)
 
 
 def verb_deaf(pid_file: str) -> int:
     """Ignore every request to stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Path(pid_file).write_text(str(os.getpid()))
+    _write_pid(Path(pid_file))
     time.sleep(60)
     return 0
 
