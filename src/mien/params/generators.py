@@ -83,12 +83,13 @@ class FilterParams(Section):
 
     Attributes:
         scorer: the classifier; never the judge.
-        threshold: least probability of the intended expression.
+        keep: share of the real faces of each expression that would pass: what sets the least
+            probability of the intended expression, class by class.
         tries: candidates for a face before its identity is given up.
     """
 
     scorer: ScorerParams
-    threshold: Fraction = 0.5
+    keep: float = Field(0.9, gt=0.0, lt=1.0)
     tries: int = Field(4, ge=1, le=100)
 
 

@@ -35,7 +35,7 @@ class LearnedFaces:
     """Faces with what learning from them means.
 
     Attributes:
-        faces: in manifest order; ``labels`` index the classes asked for, -1 for other labels.
+        faces: in manifest order; ``labels`` index the classes asked for.
         samples: the row of each.
         closure: their people and original images.
         digest: of the images, labels and preparation.
@@ -52,8 +52,6 @@ def learned_faces(
     wanted: FacesParams,
     classes: Sequence[Expression],
     spec: PreprocessSpec,
-    *,
-    labelled: bool = True,
 ) -> LearnedFaces:
     """Gather faces to learn from.
 
@@ -62,7 +60,6 @@ def learned_faces(
         wanted: database and share.
         classes: the label space.
         spec: how the faces are prepared.
-        labelled: leave out faces of other labels.
 
     Raises:
         Invalid: ``EMPTY_SET`` when nobody is left.
@@ -70,21 +67,40 @@ def learned_faces(
     """
     source = _version(context, wanted.database)
     arrays = set_arrays("faces", _prepared(context, source, spec), context.cache)
-    kept = _people(context, wanted, arrays.manifest, source)
-    index = {e: i for i, e in enumerate(classes)}
-    chosen = [
-        s
-        for s in arrays.manifest
-        if (s.subject or s.id) in kept and not s.failure and (not labelled or s.expression in index)
-    ]
-    if not chosen:
+    found = _chosen(arrays, classes, spec, kept=_people(context, wanted, arrays.manifest, source))
+    if not len(found.faces):
         raise Invalid(
             "EMPTY_SET",
             f"{_name(wanted.database)} has no usable face of {', '.join(classes)} in its share "
             f"{wanted.share}",
             hint="correct faces.database, faces.share or the expressions",
         )
-    labels = [-1 if s.expression is None else index.get(s.expression, -1) for s in chosen]
+    return found
+
+
+def prepared_faces(
+    context: Context, source: Version, classes: Sequence[Expression], spec: PreprocessSpec
+) -> LearnedFaces:
+    """Gather all labelled faces of a version."""
+    arrays = set_arrays("faces", _prepared(context, source, spec), context.cache)
+    return _chosen(arrays, classes, spec)
+
+
+def _chosen(
+    arrays: SetArrays,
+    classes: Sequence[Expression],
+    spec: PreprocessSpec,
+    *,
+    kept: frozenset[str] | None = None,
+) -> LearnedFaces:
+    """Take the usable faces with one of the labels, of some people or of all."""
+    index = {e: i for i, e in enumerate(classes)}
+    chosen = [
+        s
+        for s in arrays.manifest
+        if s.expression in index and not s.failure and (kept is None or (s.subject or s.id) in kept)
+    ]
+    labels = [index[s.expression] for s in chosen if s.expression is not None]
     return LearnedFaces(
         faces=_faces(arrays, chosen, labels),
         samples=tuple(chosen),

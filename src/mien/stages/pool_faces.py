@@ -187,7 +187,7 @@ class PoolFaces:
             "FILTER_TOO_STRICT",
             f"{self.name}: only {found} of {self.wanted} identities passed the filter; most "
             f"refused: {worst}",
-            hint="lower filter.threshold, raise filter.tries, or train the generator longer",
+            hint="raise filter.keep or filter.tries, or train the generator longer",
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.arrays import Float
+from mien.core.arrays import Bool
 from mien.core.expression import Expression
 from mien.core.generation import FaceRequest, GeneratedFace
 from mien.core.ports import Engine, Scorer
@@ -41,14 +41,14 @@ class Filter:
     Attributes:
         model: folder of the classifier; never the judge.
         spec: how its faces are prepared.
-        threshold: least probability of the intended expression.
+        thresholds: expression → least probability of it where it is intended.
         tries: candidates for a face.
         step: images a cell: candidates take the variations after those.
     """
 
     model: Path
     spec: PreprocessSpec
-    threshold: float
+    thresholds: Mapping[Expression, float]
     tries: int
     step: int
 
@@ -66,7 +66,7 @@ class Filter:
         for attempt in range(self.tries):
             asked = [self._again(r, attempt) for r in waiting]
             made = list(engine.synthesise(asked))
-            right = self._probability(made) >= self.threshold
+            right = self._right(made)
             refused = []
             for original, face, good in zip(waiting, made, right, strict=True):
                 if good:
@@ -89,16 +89,17 @@ class Filter:
             request, variation=request.variation + attempt * self.step, intensity=stronger
         )
 
-    def _probability(self, faces: Sequence[GeneratedFace]) -> Float:
-        """Probability of the intended expression, face by face."""
+    def _right(self, faces: Sequence[GeneratedFace]) -> Bool:
+        """Tell which faces show what was intended: (N,) bool."""
         scorer, index = _scorer(self.model)
         whole = replace(self.spec, detector="none")
         detector = make_detector(whole, None)
         images = [preprocess(f.image, whole, detector).image for f in faces]
         said = scorer.probabilities(np.stack([i for i in images if i is not None]))
-        wanted = [index[f.request.expression] for f in faces if f.request.expression is not None]
-        chosen: Float = said[np.arange(len(faces)), wanted]
-        return chosen
+        wanted = [f.request.expression for f in faces if f.request.expression is not None]
+        sure = said[np.arange(len(faces)), [index[e] for e in wanted]]
+        passed: Bool = sure >= np.array([self.thresholds[e] for e in wanted])
+        return passed
 
 
 @cache

@@ -16,6 +16,7 @@ from mien.core.digest import digest_of, seed_of
 from mien.core.expression import Expression
 from mien.core.faces import FaceArrays
 from mien.core.preprocess import PreprocessSpec
+from mien.evaluation.generator_fidelity import Judged
 from mien.params import ScorerParams
 from mien.recognition.files import SavedModel, load_model, save_model
 from mien.recognition.fit import fit
@@ -86,6 +87,26 @@ def trained_scorer(
         learned.closure | Closure(digests=frozenset({model.digest})),
         model.digest,
     )
+
+
+def held_out_judged(
+    context: Context,
+    params: ScorerParams,
+    trained: TrainedScorer,
+    classes: Sequence[Expression],
+    spec: PreprocessSpec,
+) -> tuple[Judged, Judged]:
+    """Judge the people that validated a scorer, in two halves: to fit a filter, and to try it."""
+    faces = learned_faces(context, params.faces, classes, spec).faces
+    kept = faces.take(held_back(faces))
+    people = sorted(set(kept.subjects))
+    first = np.array([people.index(s) % 2 == 0 for s in kept.subjects])
+    one, other = (_judged(trained, kept.take(half)) for half in (first, ~first))
+    return one, other
+
+
+def _judged(trained: TrainedScorer, faces: FaceArrays) -> Judged:
+    return Judged(trained.scorer.probabilities(faces.images), faces.labels, faces.subjects)
 
 
 def teacher_of(scorer: TrainedScorer) -> Callable[[Tensor], Tensor]:

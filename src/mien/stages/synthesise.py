@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mien
 from mien.core.arrays import UInt8
@@ -16,6 +17,7 @@ from mien.core.generation import SourceFace
 from mien.core.manifest import Licence, Provenance, VersionInfo
 from mien.core.preprocess import PreprocessSpec
 from mien.core.split import Split
+from mien.evaluation.filtering import filter_figures, fit_filter
 from mien.generators.engines import make_engine
 from mien.generators.requests import check_balance, plan_requests
 from mien.imaging.decode import STORED, decode
@@ -30,11 +32,16 @@ from mien.stages.pool_faces import Maker, PoolFaces
 from mien.stages.pool_filter import Filter
 from mien.stages.split import read_splits
 
-if TYPE_CHECKING:
-    from mien.stages.scorers import TrainedScorer
-
 log = logging.getLogger(__name__)
 _MORE = 4  # identities that may be asked for, to one that is wanted, where a filter refuses some
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """A filter with the digest of its classifier."""
+
+    filter: Filter
+    digest: str
 
 
 def run(context: Context, name: str | None = None) -> None:
@@ -69,7 +76,7 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
     engine = make_engine(pool.engine, params, assets=context.assets)
     sources = _photos(context, database, splits, pool) if pool.identities == "photos" else None
     wanted = _rounds(pool, sources) if sources else _identities(context, pool, splits)
-    scorer, passing = _filter(context, pool)
+    passing = _filter(context, name, pool)
     requests = plan_requests(
         pool=name,
         pool_seed=pool.seed,
@@ -82,18 +89,20 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
     )
     source = f"{pool.engine}-{pool.seed}"
     plan = [name, engine.digest, pool.model_dump(mode="json"), classes, wanted]
-    plan += [[s.digest for s in sources or ()], scorer and scorer.digest]
+    plan += [[s.digest for s in sources or ()], passing and passing.digest]
     faces = PoolFaces(
         context=context,
         name=name,
-        maker=Maker(pool.engine, params, context.assets, source, engine.digest, passing),
+        maker=Maker(
+            pool.engine, params, context.assets, source, engine.digest, passing and passing.filter
+        ),
         folder=context.cache / "pools" / digest_of(plan),
         wanted=wanted,
     )
     folder = context.folder("synthesise", name)
     parents = {"generator": engine.digest}
     parents |= {"photos": database.info.digest} if sources else {}
-    parents |= {"filter": scorer.digest} if scorer else {}
+    parents |= {"filter": passing.digest} if passing else {}
     info = write_version(
         faces.items(requests),
         folder,
@@ -110,7 +119,7 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
     )
     _check_pool(folder, classes, pool.images_per_cell)
     if pool.filter:
-        write_json(context.folder("notes") / f"filter-{name}.json", dict(faces.rejected))
+        log.info("filtered", extra={"pool": name, "refused": dict(faces.rejected)})
     faces.forget()
     return info
 
@@ -138,21 +147,30 @@ def _placed(context: Context, params: Any) -> Any:
     }
 
 
-def _filter(context: Context, pool: PoolParams) -> tuple[TrainedScorer | None, Filter | None]:
+def _filter(context: Context, name: str, pool: PoolParams) -> _Passing | None:
+    """Train the filter's classifier, set its thresholds, and measure how often it errs."""
     if pool.filter is None:
-        return None, None
-    from mien.stages.scorers import trained_scorer  # torch is for pools with a filter only
+        return None
+    from mien.stages.scorers import held_out_judged, trained_scorer
 
-    spec = context.params.preprocess.spec
-    scorer = trained_scorer(context, pool.filter.scorer, context.params.classes, spec)
+    spec, classes = context.params.preprocess.spec, context.params.classes
+    scorer = trained_scorer(context, pool.filter.scorer, classes, spec)
+    fitting, trying = held_out_judged(context, pool.filter.scorer, scorer, classes, spec)
+    fitted = fit_filter(fitting, classes, keep=pool.filter.keep)
+    figures = filter_figures(fitted, trying)
+    write_json(
+        context.folder("notes") / f"filter-{name}.json",
+        {"thresholds": fitted.to_json(), "figures": figures.to_json()},
+    )
+    log.info("filter", extra={"pool": name, **figures.to_json()})
     passing = Filter(
         model=scorer.folder,
         spec=spec,
-        threshold=pool.filter.threshold,
+        thresholds=dict(zip(fitted.classes, fitted.thresholds, strict=True)),
         tries=pool.filter.tries,
         step=pool.images_per_cell,
     )
-    return scorer, passing
+    return _Passing(passing, scorer.digest)
 
 
 def _rounds(pool: PoolParams, sources: Sequence[SourceFace]) -> int:

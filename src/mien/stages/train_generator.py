@@ -223,7 +223,7 @@ def _hooks(
     work: Path,
 ) -> TrainHooks:
     def sheet(kimg: float, faces: UInt8) -> None:
-        with disk_errors(work), whole(work / "sheets" / f"{round(kimg):06d}kimg.png") as file:
+        with disk_errors(work), whole(work / "sheets" / f"{round(1000 * kimg):09d}.png") as file:
             file.write_bytes(encode_png(sheet_picture(faces)))
 
     def progress(event: Progress) -> None:
