@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from functools import cache
 from math import isfinite
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
-from mien.core.errors import Invalid
 from mien.evaluation.curve import CurvePoint, role_title
+from mien.evaluation.page import page_environment, page_picture, page_sheet
 from mien.evaluation.paper_table import SOURCE, paper_rows
 from mien.evaluation.plots import bars_figure, reliability_figure
 from mien.evaluation.plots_curve import curve_figure, saturation_figure
-from mien.evaluation.plots_style import SERIES, to_page
-from mien.evaluation.report_data import ArmFigures, ReportData, Sheet
-from mien.evaluation.report_notes import headline, notes, saturation_words, signed_points
+from mien.evaluation.plots_style import SERIES
+from mien.evaluation.report_data import ArmFigures, ReportData
+from mien.evaluation.report_notes import headline, notes, saturation_words
 from mien.evaluation.report_view import (
     accuracy_tables,
     comparison_rows,
     confusion_table,
     cost_rows,
-    count,
-    decimal,
     duration,
     figures_by_role,
-    gain_words,
-    macro_average,
     ordered_roles,
-    p_value,
     percent,
     slice_tables,
-    when,
 )
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-    from matplotlib.figure import Figure
-
-TEMPLATES = Path(__file__).parent / "templates"
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def render_report(data: ReportData) -> str:
@@ -54,7 +38,7 @@ def render_report(data: ReportData) -> str:
     decision = data.decision
     by_role = figures_by_role(data)
     page: str = (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             data=data,
@@ -76,7 +60,7 @@ def render_report(data: ReportData) -> str:
             ],
             affects=[f for f in data.figures if isfinite(f.metrics.ccc_valence)],
             slices=slice_tables(data.slices),
-            sheets=[_sheet(s) for s in data.sheets],
+            sheets=[page_sheet(s) for s in data.sheets],
             reliabilities=[
                 _reliability(f)
                 for role, figures in by_role
@@ -91,45 +75,6 @@ def render_report(data: ReportData) -> str:
         )
     )
     return page
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "decimal": decimal,
-        "p_value": p_value,
-        "count": count,
-        "duration": duration,
-        "points": signed_points,
-        "role": role_title,
-        "gain": gain_words,
-        "macro": macro_average,
-        "when": when,
-        "arm": _breakable,
-    }
-    # Our own style sheet, not input: the one text that is not escaped.
-    environment.globals["css"] = Markup((TEMPLATES / "report.css").read_text("utf-8"))  # noqa: S704
-    return environment
-
-
-def _breakable(arm: str) -> Markup:
-    """Let a long arm name break before its pool: ``r5@invented``."""
-    return Markup("<wbr>@").join(arm.split("@"))
-
-
-def _picture(figure: Figure, label: str) -> Markup:
-    """Turn a figure into page markup; its texts were escaped when it was drawn."""
-    return Markup(to_page(figure, label=label))  # noqa: S704
 
 
 def _curve_roles(points: tuple[CurvePoint, ...]) -> list[str]:
@@ -147,7 +92,7 @@ def _curve(data: ReportData, role: str) -> dict[str, Any]:
         f"{p.arm.name} {percent(p.mean)} % ({percent(p.low)} to {percent(p.high)})" for p in steps
     )
     label = f"Accuracy against ratio, {role_title(role)}, equal images seen: {said}."
-    return {"title": role_title(role), "picture": _picture(figure, label)}
+    return {"title": role_title(role), "picture": page_picture(figure, label)}
 
 
 def _legend(points: tuple[CurvePoint, ...]) -> list[tuple[str, str, int]]:
@@ -182,7 +127,7 @@ def _saturation(data: ReportData, pool: str) -> dict[str, Any]:
     )
     words = saturation_words(pool, fitted)
     figure = saturation_figure(fitted, means, title=f"Saturation: {pool}")
-    return {"words": words, "picture": _picture(figure, f"Saturation curve. {words}")}
+    return {"words": words, "picture": page_picture(figure, f"Saturation curve. {words}")}
 
 
 def _reliability(figures: ArmFigures) -> dict[str, Any]:
@@ -190,7 +135,7 @@ def _reliability(figures: ArmFigures) -> dict[str, Any]:
     figure = reliability_figure(figures.before, figures.after, title=title)
     before, after = percent(figures.metrics.ece), percent(figures.metrics.ece_scaled)
     label = f"Reliability of {title}: ECE {before} % before temperature, {after} % after."
-    return {"picture": _picture(figure, label)}
+    return {"picture": page_picture(figure, label)}
 
 
 def _stages(data: ReportData) -> Markup | None:
@@ -198,18 +143,4 @@ def _stages(data: ReportData) -> Markup | None:
         return None
     said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in data.stages.items())
     figure = bars_figure(data.stages, unit="s", title="", total=True)
-    return _picture(figure, f"Time by stage: {said}.")
-
-
-def _sheet(sheet: Sheet) -> dict[str, Any]:
-    """Put a sheet into the page as data, with its size so that nothing jumps."""
-    if sheet.png[:8] != _PNG or len(sheet.png) < 24:
-        raise Invalid("SHEET_IMAGE", f"the sheet {sheet.title!r} is no PNG")
-    width, height = (int.from_bytes(sheet.png[at : at + 4], "big") for at in (16, 20))
-    return {
-        "sheet": sheet,
-        "source": "data:image/png;base64," + base64.b64encode(sheet.png).decode(),
-        "width": width,
-        "height": height,
-        "shown": sheet.width_px or width,
-    }
+    return page_picture(figure, f"Time by stage: {said}.")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from mien.evaluation.curve import CurvePoint, role_title
-from mien.evaluation.metrics import normalise_rows
+from mien.evaluation.metrics import CountMatrix, normalise_rows
 from mien.evaluation.report_data import ArmCost, ArmFigures, ArmSlices, ReportData
 from mien.evaluation.report_notes import signed_points
 from mien.evaluation.saturation import cost_per_point
@@ -200,17 +200,25 @@ class ConfusionTable:
 
 
 def confusion_table(figures: ArmFigures) -> ConfusionTable:
+    """Turn an arm's counts into shares of the true class."""
+    metrics = figures.metrics
+    return shaded(
+        figures.arm, role_title(figures.role), figures.trials, metrics.classes, metrics.confusion
+    )
+
+
+def shaded(
+    arm: str, title: str, trials: int, classes: Sequence[str], confusion: CountMatrix
+) -> ConfusionTable:
     """Turn counts into shares of the true class."""
-    counts = np.array(figures.metrics.confusion, dtype=np.int64)
-    shares = normalise_rows(counts)
+    counts = np.array(confusion, dtype=np.int64)
     cells = tuple(
         tuple(
             (None if np.isnan(s) else round(float(s), 4), int(n)) for s, n in zip(a, b, strict=True)
         )
-        for a, b in zip(shares, counts, strict=True)
+        for a, b in zip(normalise_rows(counts), counts, strict=True)
     )
-    classes = tuple(str(c) for c in figures.metrics.classes)
-    return ConfusionTable(figures.arm, role_title(figures.role), figures.trials, classes, cells)
+    return ConfusionTable(arm, title, trials, tuple(str(c) for c in classes), cells)
 
 
 def macro_average(figures: ArmFigures) -> tuple[float, float, float]:
