@@ -94,7 +94,12 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
         context=context,
         name=name,
         maker=Maker(
-            pool.engine, params, context.assets, source, engine.digest, passing and passing.filter
+            engine=pool.engine,
+            params=params,
+            assets=context.assets,
+            source=source,
+            digest=engine.digest,
+            filter=None if passing is None else passing.filter,
         ),
         folder=context.cache / "pools" / digest_of(plan),
         wanted=wanted,
