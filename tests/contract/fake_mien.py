@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mien.cli.signals import STOP, handled
+from mien.cli.signals import STOP, listen
 from mien.cli.worker import serve
 from mien.core.errors import EXIT_TERMINATED
 
@@ -125,8 +125,8 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["worker"])
     parser.add_argument("--grace-s", type=float)
-    with handled(STOP):
-        return serve(run, cancelled=STOP.cancelled, grace_s=parser.parse_args().grace_s)
+    listen(STOP)
+    return serve(run, cancelled=STOP.cancelled, grace_s=parser.parse_args().grace_s)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The entry point: run a verb, turn whatever went wrong into a sentence and an exit code."""
+"""The entry point: run a verb, turn whatever went wrong into a sentence and an exit code.
+
+Nothing but the standard library is imported before signals are heard.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-import typer
-
-from mien.cli.signals import STOP, handled
+from mien.cli.signals import STOP, listen
 from mien.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -24,17 +25,16 @@ from mien.core.errors import (
     MienError,
 )
 
-# Typer brings its own copy of click, or uses the one installed, depending on its release.
-_UsageError: type[Exception] = next(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-)
-
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    with handled(STOP):
+    listen(STOP)
+    try:
         code = run(sys.argv[1:])
-    _flush_or_hide()
+        _flush_or_hide()
+    except KeyboardInterrupt:  # one more while the last one was being answered
+        code = STOP.exit_code
+    STOP.over(code)
     sys.exit(code)
 
 
@@ -44,17 +44,19 @@ def run(argv: Sequence[str]) -> int:
     0 done · 1 failed, may be retried · 2 the user's mistake · 42 will fail again · 130/143
     interrupted, state saved where there is any.
     """
-    from mien.cli.app import app
-
     debug = "--debug" in argv
     try:
+        from mien.cli.app import app
+
         result = app(args=list(argv), prog_name="mien", standalone_mode=False)
-    except (Interrupted, KeyboardInterrupt, typer.Abort):
+    except (Interrupted, KeyboardInterrupt):
         return _interrupted()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else EXIT_FAILED
     except Exception as error:  # noqa: BLE001  the last line of defence
-        if debug and not isinstance(error, _UsageError):
+        if _is_a(error, "Abort"):
+            return _interrupted()
+        if debug and not _is_a(error, "ClickException"):
             traceback.print_exc()
         return _explain(error)
     if result == EXIT_INTERRUPTED:  # Typer may turn a KeyboardInterrupt into this
@@ -67,9 +69,14 @@ def _interrupted() -> int:
     return STOP.exit_code
 
 
+def _is_a(error: Exception, kind: str) -> bool:
+    """Tell one of click's: Typer brings its own copy, or uses the one installed, by release."""
+    return any(each.__name__ == kind for each in type(error).__mro__)
+
+
 def _explain(error: Exception) -> int:
     """Say what went wrong and what to do; returns the exit code."""
-    if isinstance(error, _UsageError):
+    if _is_a(error, "ClickException"):
         shown: Any = error  # click's own, of either kind
         shown.show()
         return int(shown.exit_code)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 
 from mien.core.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -24,6 +23,7 @@ class Stop:
     def __init__(self) -> None:
         self.number = 0
         self._asked = -ASKS_REGULARLY_S
+        self._code: int | None = None
 
     def cancelled(self) -> bool:
         """Whether a signal has asked to stop; the ``cancelled`` hook of all verbs."""
@@ -35,12 +35,18 @@ class Stop:
         """143 after SIGTERM, otherwise 130."""
         return EXIT_TERMINATED if self.number == signal.SIGTERM else EXIT_INTERRUPTED
 
+    def over(self, code: int) -> None:
+        """Say that the work has ended with this code: signals that come now change nothing."""
+        self._code = code
+
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Handle a signal.
 
         Raises:
             KeyboardInterrupt: when the work does not ask, or was asked before.
         """
+        if self._code is not None:
+            os._exit(self._code)  # whoever is that impatient need not wait for the interpreter
         again, self.number = self.number != 0, number
         if again or time.monotonic() - self._asked > ASKS_REGULARLY_S:
             raise KeyboardInterrupt
@@ -50,13 +56,7 @@ class Stop:
 STOP = Stop()
 
 
-@contextmanager
-def handled(stop: Stop) -> Iterator[None]:
-    """Let ``stop`` handle SIGINT and SIGTERM; give back the handlers that were there."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop.on_signal) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def listen(stop: Stop) -> None:
+    """Let ``stop`` handle SIGINT and SIGTERM from now to the end of the process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop.on_signal)

@@ -9,6 +9,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 In = TypeVar("In")
@@ -22,13 +24,21 @@ def map_ordered(
     """Apply a picklable function to each input; one worker runs it here.
 
     A fresh interpreter is spawned a worker: forking a process with threads may hang. Workers
-    leave Ctrl-C to this process, and end when it does, however it ends.
+    leave Ctrl-C to this process. They end at once, whatever they are at, when it ends, however it
+    ends, or when nobody wants the rest: after an error, an interruption, an early stop.
     """
     if workers <= 1:
         yield from map(function, inputs)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_settle) as pool:
+    wanted, here = context.Pipe(duplex=False)  # nothing is sent: its end says all
+    with (
+        closing(wanted),
+        closing(here),
+        ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_settle, initargs=(wanted,)
+        ) as pool,
+    ):
         waiting: deque[Future[Out]] = deque()
         try:
             for each in inputs:
@@ -37,9 +47,9 @@ def map_ordered(
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        except BaseException:
+            here.close()  # the pool then gives up what is waiting, too
+            raise
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable[[In], Out], each: In) -> Future[Out]:
@@ -51,16 +61,15 @@ def _submit(pool: ProcessPoolExecutor, function: Callable[[In], Out], each: In) 
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _settle() -> None:
-    """Use one thread, and watch the process that started this one."""
+def _settle(wanted: Connection) -> None:
+    """Use one thread, and watch whether the process that started this one wants its work."""
     import cv2
 
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
+    threading.Thread(target=_end_with, args=(wanted,), daemon=True, name="wanted").start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(wanted: Connection) -> None:
+    with suppress(EOFError, OSError):
+        wanted.recv_bytes()
+    os._exit(1)

@@ -124,7 +124,7 @@ def test_help_says_what_stands_before_the_verb(capsys):
     assert entry.run(["--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "How much synthetic face data to add" in shown
-    assert "ingest, split, synthesise, preprocess, sweep, evaluate, decide, report" in shown
+    assert "The main path: ingest, split" in shown
     assert "mien --set sweep.seeds=5 --root elsewhere sweep --plan" in shown
 
 
@@ -224,3 +224,38 @@ def test_a_real_process_ends_with_the_signals_code(number, how):
     assert ("saved" in out) == (how == "asks")
     assert "Traceback" not in err
     assert "interrupted" in err
+
+
+EARLY_OR_LATE = """
+import atexit, os, signal, sys
+from mien.cli.main import main
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mien.cli.app":
+            os.kill(os.getpid(), signal.{number})
+
+if sys.argv.pop() == "early":
+    sys.meta_path.insert(0, Finder())
+else:
+    atexit.register(os.kill, os.getpid(), signal.{number})
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_the_verbs_are_imported(number, code):
+    """Signals are heard before anything slow is imported: a sentence and the signal's code."""
+    argv = [sys.executable, "-c", EARLY_OR_LATE.format(number=number), "--version", "early"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code
+    assert done.stderr == "mien: interrupted; the same command goes on where it can\n"
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_after_the_work_changes_nothing(number):
+    """What is done is done: its output and its code stay, no traceback is shown."""
+    argv = [sys.executable, "-c", EARLY_OR_LATE.format(number=number), "--version", "late"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mien ")
