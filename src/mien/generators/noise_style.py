@@ -1,10 +1,10 @@
 """Style backbone of the engine ``noise``: a mapping network, and layers that its styles modulate.
 
-The picture is drawn in Haar wavelets, so that the finest layers work at half its side.
-
-Source: Karras et al. 2019, 2020 (StyleGAN, StyleGAN2); Gal et al. 2021 (SWAGAN) for the wavelets.
-We differ in this: channels change before a doubling, not after, for the dearest layers are then a
-third cheaper; the mapping network has four layers; one style mixing point a face.
+Source: Karras et al. 2019, 2020 (StyleGAN, StyleGAN2); Gal et al. 2021 (SWAGAN) for a discriminator
+that works on wavelets, at half the side. The generator works on pixels: drawing wavelets is cheaper
+still, but leaves a regular pattern of two pixels that takes long to unlearn. We differ in this:
+channels change before a doubling, not after, for the dearest layers are then a third cheaper; the
+mapping network has four layers; one style mixing point a face; grain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mien.generators.style_layers import (
     StyledLayer,
     ToPicture,
     doubled,
-    from_wavelets,
+    doubled_picture,
     halved,
     rectify,
     to_wavelets,
@@ -35,10 +35,9 @@ _GAIN = math.sqrt(2.0)
 _MAPPING_LAYERS = 4
 _MAPPING_RATE = 0.01
 _STYLE = 128  # length of a style
-_WIDEST = 4  # of the coarsest layers, in widths
+_WIDEST = 8  # of the coarsest layers, in widths
 _MEAN_RATE = 0.005  # at which the mean style follows
 _PATH_DECAY = 0.01  # at which the mean path length follows
-_FINEST_GAIN = 0.25  # of the wavelets of the picture
 _GROUP = 4  # faces over which the discriminator sees the spread
 
 
@@ -53,19 +52,18 @@ def make_discriminator(spec: NoiseSpec) -> nn.Module:
 
 
 def sides(size_px: int) -> tuple[int, ...]:
-    """Give the sides of the layers, coarse to fine: from 4…7, or an odd number, to half the face.
+    """Give the sides of the layers, coarse to fine: from 4…7, or an odd number, to the face's.
 
-    ``sides(64) == (4, 8, 16, 32)``, ``sides(48) == (6, 12, 24)``.
+    ``sides(64) == (4, 8, 16, 32, 64)``, ``sides(48) == (6, 12, 24, 48)``.
     """
-    found = [size_px // 2]
+    found = [size_px]
     while found[0] >= 8 and found[0] % 2 == 0:
         found.insert(0, found[0] // 2)
     return tuple(found)
 
 
 def _widths(spec: NoiseSpec) -> list[int]:
-    finest = spec.size_px // 2
-    return [min(_WIDEST, finest // side) * spec.width for side in sides(spec.size_px)]
+    return [min(_WIDEST, spec.size_px // side) * spec.width for side in sides(spec.size_px)]
 
 
 def normalised(z: Tensor) -> Tensor:
@@ -127,8 +125,8 @@ class Mapping(nn.Module):
 class StyleGenerator(nn.Module):
     """Noise (N, Z) to faces (N, C, S, S).
 
-    Every side has a layer (from 8 px two) and a picture of its own; the picture is the smooth sum
-    of all of them, the finest in wavelets.
+    Every doubling has a layer before and one after it. Every side has a picture; the face is the
+    smooth sum of all of them.
     """
 
     def __init__(self, spec: NoiseSpec) -> None:
@@ -142,10 +140,8 @@ class StyleGenerator(nn.Module):
         steps = list(zip(widths[:-1], widths[1:], scales[:-1], scales[1:], strict=True))
         self.before = nn.ModuleList(StyledLayer(a, b, _STYLE, s) for a, b, s, _ in steps)
         self.after = nn.ModuleList(StyledLayer(b, b, _STYLE, t) for _, b, _, t in steps)
-        self.pictures = nn.ModuleList(ToPicture(w, spec.channels, _STYLE) for w in widths[:-1])
-        wavelets = 4 * spec.channels
-        self.pictures.append(ToPicture(widths[-1], wavelets, _STYLE, _FINEST_GAIN))
-        self.grain = Grain(wavelets, _STYLE, scales[-1])
+        self.pictures = nn.ModuleList(ToPicture(w, spec.channels, _STYLE) for w in widths)
+        self.grain = Grain(spec.channels, _STYLE, scales[-1])
         self.layers = 1 + 2 * len(steps)
 
     def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
@@ -185,19 +181,12 @@ class StyleGenerator(nn.Module):
         """Draw styles (N, L, W) as faces (N, C, S, S)."""
         start = self.start.expand(len(styles), -1, -1, -1)
         planes = self.first(start.contiguous(memory_format=torch.channels_last), styles[:, 0])
-        pictures = [self.pictures[0](planes, styles[:, 0])]
+        picture = self.pictures[0](planes, styles[:, 0])
         for k, (before, after) in enumerate(zip(self.before, self.after, strict=True)):
             planes = doubled(before(planes, styles[:, 2 * k + 1]))
             planes = after(planes, styles[:, 2 * k + 2])
-            pictures.append(self.pictures[k + 1](planes, styles[:, 2 * k + 2]))
-        *coarse, finest = pictures
-        finest = from_wavelets(self.grain(finest, styles[:, -1]))
-        if not coarse:
-            return finest
-        picture = coarse[0]
-        for more in coarse[1:]:
-            picture = doubled(picture) + more
-        return doubled(doubled(picture)) + finest
+            picture = doubled_picture(picture) + self.pictures[k + 1](planes, styles[:, 2 * k + 2])
+        return cast("Tensor", self.grain(picture, styles[:, -1]))
 
 
 class _Residual(nn.Module):
@@ -233,7 +222,7 @@ class StyleDiscriminator(nn.Module):
 
     def __init__(self, spec: NoiseSpec) -> None:
         super().__init__()
-        widths = _widths(spec)[::-1]
+        widths = _widths(spec)[-2::-1]  # the wavelets have half the side
         coarsest = sides(spec.size_px)[0]
         self.group = math.gcd(_GROUP, spec.ghost)
         self.first = Convolution(4 * spec.channels, widths[0], 3)

@@ -85,7 +85,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                 "backbone": "style",
                 "classes": 0,
                 "z_dim": 64,
-                "width": 32,
+                "width": 16,
                 "loss": "rpgan",
                 "regulariser": "r1r2",
                 "gamma": 1.0,

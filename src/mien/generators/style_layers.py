@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2  # of all leaky rectifiers
-_GRAIN = 0.1  # unit of the grain's strength
+_NOISE = 0.1  # unit in which the strength of noise is learned
 _GAIN = math.sqrt(2.0)  # keeps the variance through a rectifier
 
 
@@ -53,7 +52,7 @@ class Convolution(nn.Module):
 
 
 class Modulated(nn.Module):
-    """Convolution whose input channels a style scales, and whose output is brought back to 1.
+    """3×3 convolution whose input channels a style scales, and whose output is brought back to 1.
 
     Scaling the activations before and after one shared convolution is the same function as scaling
     every face's own weights, and needs neither grouped convolutions nor a copy of the weights a
@@ -62,39 +61,35 @@ class Modulated(nn.Module):
     Source: Karras et al. 2020 (StyleGAN2), section 2.2, equations 1 and 3.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, side: int, style: int, *, demodulate: bool
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.affine = Dense(style, inputs, bias=1.0)
-        self.scale, self.padding = 1.0 / math.sqrt(inputs * side * side), side // 2
-        self.demodulate = demodulate
+        self.scale = 1.0 / math.sqrt(inputs * 9)
 
-    def forward(self, planes: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, planes: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve planes (N, inputs, H, W) under styles (N, W).
 
         Returns:
             (N, outputs, H, W), and the factors (N, outputs, 1, 1) that it is still to be
-            multiplied with, or None: the caller has other sums and products to do there.
+            multiplied with: the caller has a gain to put into them.
         """
         weight = self.weight * self.scale
         with torch.autocast(planes.device.type, enabled=False):
-            scales = cast("Tensor", self.affine(style.float()))
-            factors = None
-            if self.demodulate:
-                power = scales.square() @ weight.square().sum((2, 3)).t()
-                factors = torch.rsqrt(power + 1e-8)[:, :, None, None]
+            scales = self.affine(style.float())
+            power = scales.square() @ weight.square().sum((2, 3)).t()
+            factors = torch.rsqrt(power + 1e-8)[:, :, None, None]
         weight = weight.contiguous(memory_format=torch.channels_last)
         scaled = planes * scales[:, :, None, None].to(planes.dtype)
-        return functional.conv2d(scaled, weight, padding=self.padding), factors
+        return functional.conv2d(scaled, weight, padding=1), factors
 
 
 class StyledLayer(nn.Module):
     """Modulated 3×3 convolution, noise of learned strength, bias, rectifier.
 
     While training, noise is drawn anew from the device's default generator; when sampling it is a
-    constant of the layer, so that a face depends on its name alone.
+    constant of the layer, so that a face depends on its name alone. Its strength is learned ten
+    times slower than in the source, for a strong constant is a flaw that all faces share.
 
     Source: Karras et al. 2020, section 2.1, figure 2c.
     """
@@ -103,7 +98,7 @@ class StyledLayer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, style: int, side: int) -> None:
         super().__init__()
-        self.convolution = Modulated(inputs, outputs, 3, style, demodulate=True)
+        self.convolution = Modulated(inputs, outputs, style)
         self.strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise", torch.randn(1, 1, side, side))
@@ -118,37 +113,41 @@ class StyledLayer(nn.Module):
         # The rectifier is homogeneous: its gain is taken into what stands before it. Summed one by
         # one, for the sum of bias and noise alone would not lie channels last, which is slow.
         planes = planes * (factors * _GAIN).to(kind)
-        planes = planes + (noise * (self.strength * _GAIN)).to(kind)
+        planes = planes + (noise * (self.strength * _NOISE * _GAIN)).to(kind)
         return rectify(planes + (self.bias[None, :, None, None] * _GAIN).to(kind))
 
 
 class ToPicture(nn.Module):
     """Modulated 1×1 convolution to the picture's planes, without demodulation.
 
-    We start it at zero: training then begins with a grey picture, not with coloured noise that
-    takes thousands of faces to unlearn. ``gain`` is for planes whose values are small, as the
-    finest wavelets' are: it makes the optimiser's steps there as small.
+    Here every face has its own weights, for they are few and the planes many. We start them at
+    zero: training then begins with a grey picture, not with coloured noise that takes thousands of
+    faces to unlearn.
     """
 
-    def __init__(self, inputs: int, outputs: int, style: int, gain: float = 1.0) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
         super().__init__()
-        self.convolution = Modulated(inputs, outputs, 1, style, demodulate=False)
-        nn.init.zeros_(self.convolution.weight)
+        self.weight = nn.Parameter(torch.zeros(outputs, inputs))
+        self.affine = Dense(style, inputs, bias=1.0)
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.gain = gain
+        self.scale = 1.0 / math.sqrt(inputs)
 
     def forward(self, planes: Tensor, style: Tensor) -> Tensor:
         """Map (N, inputs, H, W) under styles (N, W) to float32 (N, outputs, H, W)."""
-        picture, _ = self.convolution(planes, style)
-        return cast("Tensor", (picture.float() + self.bias[None, :, None, None]) * self.gain)
+        with torch.autocast(planes.device.type, enabled=False):
+            scales = self.affine(style.float())
+            weights = (self.weight * self.scale) * scales[:, None, :]
+            pixels = planes.permute(0, 2, 3, 1).flatten(1, 2)
+            colours = pixels @ weights.transpose(1, 2).to(pixels.dtype)
+            picture: Tensor = (colours.float() + self.bias).transpose(1, 2)
+        return picture.reshape(len(planes), -1, *planes.shape[2:])
 
 
 class Grain(nn.Module):
-    """White noise on the wavelets of the picture, as strong as the style says.
+    """White noise on the picture, as strong as the style says: the grain of a camera.
 
-    Wavelets being orthonormal, this is white noise on the pixels: the grain of a camera, which a
-    noise plane before the last convolution cannot draw, for its four pixels would go together.
-    We add it to StyleGAN's noise inputs; drawn as ``StyledLayer`` draws them.
+    We add it to StyleGAN's noise inputs, whose planes are the same for all colours; drawn anew and
+    held constant as ``StyledLayer``'s.
     """
 
     noise: Tensor
@@ -160,29 +159,33 @@ class Grain(nn.Module):
         self.register_buffer("noise", torch.randn(1, planes, side, side))
 
     def forward(self, picture: Tensor, style: Tensor) -> Tensor:
-        """Add grain under styles (N, W) to wavelets (N, planes, side, side) float32."""
+        """Add grain under styles (N, W) to a picture (N, planes, side, side) float32."""
         noise = self.noise
         if self.training:
             noise = torch.randn(len(picture), *noise.shape[1:], device=noise.device)
         with torch.autocast(picture.device.type, enabled=False):
-            strength: Tensor = self.strength(style.float()) * _GRAIN
+            strength: Tensor = self.strength(style.float()) * _NOISE
         return picture + noise * strength[:, :, None, None]
 
 
 def doubled(planes: Tensor) -> Tensor:
-    """Double height and width by bilinear interpolation.
+    """Double height and width by bilinear interpolation, with zero beyond the edges.
 
-    Repeating, then a 1-2-1 blur whose missing neighbours at the edge are made up for: on a
-    processor this is faster than torch's own, and on CUDA, unlike that, its gradient is summed in
-    a fixed order.
+    Repeating, then a 1-2-1 blur: on a processor this is faster than torch's own, and on CUDA,
+    unlike that, its gradient is summed in a fixed order.
     """
     channels = planes.shape[1]
     line = torch.tensor([0.25, 0.5, 0.25]).to(planes)
     kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
     repeated = functional.interpolate(planes, scale_factor=2, mode="nearest")
-    blurred = functional.conv2d(repeated, kernel, padding=1, groups=channels)
+    return functional.conv2d(repeated, kernel, padding=1, groups=channels)
+
+
+def doubled_picture(picture: Tensor) -> Tensor:
+    """Double height and width by bilinear interpolation; the edges do not fade."""
+    blurred = doubled(picture)
     down, right = (_edge(size) for size in blurred.shape[2:])
-    return blurred * torch.outer(down, right).to(planes)
+    return blurred * torch.outer(down, right).to(picture)
 
 
 def _edge(size: int) -> Tensor:
@@ -199,11 +202,10 @@ def halved(planes: Tensor) -> Tensor:
 def to_wavelets(picture: Tensor) -> Tensor:
     """Take (N, C, H, W) apart into Haar wavelets (N, 4C, H/2, W/2); orthonormal.
 
-    Source: Gal et al. 2021 (SWAGAN), section 3: networks that work on wavelets treat four pixels
-    at once, which halves the side of their dearest layers.
+    Source: Gal et al. 2021 (SWAGAN), section 3: a network on wavelets treats four pixels at once,
+    which halves the side of its dearest layers.
     """
-    parts = functional.pixel_unshuffle(picture, 2)
-    return _butterfly(parts)
+    return _butterfly(functional.pixel_unshuffle(picture, 2))
 
 
 def from_wavelets(planes: Tensor) -> Tensor:
