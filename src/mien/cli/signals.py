@@ -13,6 +13,14 @@ from mien.core.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 ASKS_REGULARLY_S = 15.0
 
 
+class Stopped(KeyboardInterrupt):
+    """Work was stopped by a signal.
+
+    Not a plain KeyboardInterrupt: one that has passed through code run from a string (dataclasses
+    are made so) marks CPython to die of SIGINT in the end, whatever exit code is asked for.
+    """
+
+
 class Stop:
     """Remembers that somebody asked to stop.
 
@@ -43,13 +51,13 @@ class Stop:
         """Handle a signal.
 
         Raises:
-            KeyboardInterrupt: when the work does not ask, or was asked before.
+            Stopped: when the work does not ask, or was asked before.
         """
         if self._code is not None:
             os._exit(self._code)  # whoever is that impatient need not wait for the interpreter
         again, self.number = self.number != 0, number
         if again or time.monotonic() - self._asked > ASKS_REGULARLY_S:
-            raise KeyboardInterrupt
+            raise Stopped
         print("mien: stopping after a checkpoint; once more to stop at once", file=sys.stderr)
 
 

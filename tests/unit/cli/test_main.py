@@ -259,3 +259,24 @@ def test_a_signal_after_the_work_changes_nothing(number):
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("mien ")
+
+
+INSIDE_A_STRING = """
+import mien.cli.app
+from mien.cli.main import main
+
+def deaf(**_):
+    exec("import os, signal, time; os.kill(os.getpid(), signal.{number}); time.sleep(60)")
+
+mien.cli.app.app = deaf
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_inside_code_made_from_a_string(tmp_path, number, code):
+    """As in the middle of an import that makes dataclasses: its own code, not death by SIGINT."""
+    (tmp_path / "stopped.py").write_text(INSIDE_A_STRING.format(number=number))
+    argv = [sys.executable, "-m", "stopped"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False, timeout=60)
+    assert done.returncode == code
