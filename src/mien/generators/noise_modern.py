@@ -28,6 +28,7 @@ _SLOPE = 0.2
 _GAIN = math.sqrt(2.0 / (1.0 + _SLOPE**2))
 _WIDEST = 4  # times ``width``: channels of the coarse layers
 _COARSEST_PX = 4
+_DETAIL_GAIN = 0.25  # of the finest wavelets, which are small in pictures
 
 
 def make_generator(spec: NoiseSpec) -> nn.Module:
@@ -124,6 +125,8 @@ class DownBlock(nn.Module):
 class ModernGenerator(nn.Module):
     """From a small dense grid up to the face, modulated by noise and label."""
 
+    gains: Tensor
+
     def __init__(self, spec: NoiseSpec) -> None:
         super().__init__()
         self.z_dim = spec.z_dim
@@ -137,8 +140,9 @@ class ModernGenerator(nn.Module):
         self.blocks = nn.ModuleList(UpBlock(i, o, size, spec) for i, o in pairs)
         self.last = Film(size, widths[0], modulated=spec.g_condition == "film")
         self.out = _conv(widths[0], 4 * spec.channels, 3)
-        with torch.no_grad():
-            self.out.weight.mul_(0.3)  # starts well inside the range
+        # Of a mean and three details each; the optimiser's steps are as small as the details.
+        gains = torch.tensor([1.0, *3 * (_DETAIL_GAIN,)]).repeat(spec.channels)
+        self.register_buffer("gains", 0.5 * gains[:, None, None], persistent=False)
 
     def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Make faces; ``mixed`` has no meaning here."""
@@ -148,7 +152,7 @@ class ModernGenerator(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = functional.leaky_relu(self.last(x, code), _SLOPE)
-        return torch.tanh(from_wavelets(self.out(x).float()))
+        return torch.tanh(from_wavelets(self.out(x).float() * self.gains))
 
 
 class ModernDiscriminator(nn.Module):
