@@ -107,6 +107,7 @@ def test_a_run_is_opened_and_closed(tracker, experiment):
     parent = tracker.start(experiment, "sweep")
     child = tracker.start(experiment, "trial", parent=parent)
     assert parent != child
+    tracker.update(parent, 1000, {"loss": 1.0})
     tracker.finish(child, RunData(metrics={"a": 1.0}))
     tracker.finish(parent, RunData(), status="FAILED")
     assert tracker.flush(FLUSH_S)
@@ -139,6 +140,36 @@ def test_everything_is_recorded(uri, experiment, tmp_path):
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"plots", "metrics.json"}
     curve = client.get_metric_history(runs["sweep"].info.run_id, "ratio/accuracy")
     assert [m.step for m in curve] == [0, 5]
+
+
+def test_figures_of_a_long_run_are_seen_while_it_goes_on(uri, experiment, tmp_path):
+    """They arrive before its end, by images seen, each once."""
+    tracker = MlflowTracker(uri, tmp_path / "spool")
+    run = tracker.start(experiment, "generator")
+    tracker.update(run, 1000, {"d": 0.7, "g": 1.5})
+    tracker.update(run, 2000, {"d": 0.6})
+    assert tracker.flush(FLUSH_S)
+    client, runs, _ = runs_of(uri, experiment)
+    assert runs["generator"].info.status == "RUNNING"
+    tracker.update(run, 3000, {"d": 0.5})
+    tracker.finish(run, RunData(metrics={"wall_s": 3.0}))
+    assert tracker.flush(FLUSH_S)
+    client, runs, count = runs_of(uri, experiment)
+    assert (count, runs["generator"].info.status) == (1, "FINISHED")
+    history = client.get_metric_history(runs["generator"].info.run_id, "d")
+    assert [(m.step, m.value) for m in history] == [(1000, 0.7), (2000, 0.6), (3000, 0.5)]
+
+
+def test_figures_wait_for_a_server_that_is_down(home, experiment, tmp_path):
+    """The next process that tracks delivers them with the rest."""
+    tracker = MlflowTracker("http://127.0.0.1:9", tmp_path / "spool", timeout_s=1)
+    run = tracker.start(experiment, "generator")
+    tracker.update(run, 1000, {"d": 0.7})
+    tracker.finish(run, RunData())
+    assert not tracker.flush(FLUSH_S)
+    uri = f"sqlite:///{home}/mlflow.db"
+    assert deliver(MlflowTracker(uri, tmp_path / "spool"))
+    assert runs_of(uri, experiment)[1]["generator"].data.metrics == {"d": 0.7}
 
 
 def test_at_most_five_calls_a_trial(home, server, experiment, tmp_path):
@@ -256,7 +287,9 @@ def test_a_spool_that_cannot_be_written_fails_nothing(experiment, tmp_path, capl
     (tmp_path / "file").touch()
     tracker = MlflowTracker("sqlite:///:memory:", tmp_path / "file" / "spool")
     with caplog.at_level(logging.WARNING, "mien"):
-        tracker.finish(tracker.start(experiment, "x"), RunData())
+        run = tracker.start(experiment, "x")
+        tracker.update(run, 1000, {"loss": 1.0})
+        tracker.finish(run, RunData())
     assert "cannot be tracked" in caplog.text
 
 

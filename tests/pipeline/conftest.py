@@ -28,6 +28,9 @@ class Notes:
         self.runs[f"run{len(self.runs)}"] = {"name": name, "parent": parent}
         return f"run{len(self.runs) - 1}"
 
+    def update(self, run, images_seen, metrics):
+        self.runs[run].setdefault("live", []).append((images_seen, metrics))
+
     def finish(self, run, data, *, status="FINISHED"):
         files = sorted(p.name for p in data.artifacts.iterdir()) if data.artifacts else []
         self.runs[run] |= {"data": data, "status": status, "files": files}

@@ -121,7 +121,11 @@ def _check_status(answer: requests.Response, url: str) -> None:
 def _check_size(size: int, url: str, part: Path) -> None:
     if size > LIMIT_BYTES:
         part.unlink()
-        raise Exhausted("DOWNLOAD_TOO_LARGE", f"{url} is larger than {LIMIT_BYTES >> 20} MB")
+        raise Exhausted(
+            "DOWNLOAD_TOO_LARGE",
+            f"{url} is larger than {LIMIT_BYTES >> 20} MB",
+            hint="check the address and MIEN_ASSET_MIRROR: no asset is that large",
+        )
 
 
 def _check(path: Path, url: str, sha256: str | None) -> str:

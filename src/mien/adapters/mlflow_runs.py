@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.adapters.tracking_spool import CREATING, Finished, Started
+from mien.adapters.tracking_spool import CREATING, Finished, Point, Started
 from mien.core.digest import digest_of
 
 # Quiet, before MLflow is imported and reads it.
@@ -64,6 +64,16 @@ class MlflowRuns:
             raise _sorted_out(error) from error
         self.known[started.key] = run.info.run_id
         return {"run": run.info.run_id, "artifacts": run.info.artifact_uri}
+
+    def update(self, remote: Mapping[str, Any], points: Sequence[Point]) -> None:
+        """Record figures of a run that goes on."""
+        names = _allowed([name for name, *_ in points])
+        try:
+            self.client.log_batch(
+                remote["run"], [Metric(names[n], value, ms, seen) for n, value, seen, ms in points]
+            )
+        except MlflowException as error:
+            raise _sorted_out(error) from error
 
     def finish(self, remote: Mapping[str, Any], finished: Finished) -> None:
         """Record everything and close the run; saying it twice changes nothing."""

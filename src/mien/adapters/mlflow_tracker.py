@@ -8,11 +8,13 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.adapters.tracking_spool import (
     Spool,
+    live_points,
     read_finish,
     read_remote,
     read_start,
@@ -33,6 +35,9 @@ class NullTracker:
         """Open a run and return its id."""
         return uuid.uuid4().hex
 
+    def update(self, run: str, images_seen: int, metrics: Mapping[str, float]) -> None:
+        """Record nothing."""
+
     def finish(self, run: str, data: RunData, *, status: RunStatus = "FINISHED") -> None:
         """Record nothing."""
 
@@ -47,7 +52,7 @@ class MlflowTracker:
     A run costs at most five tracking calls: create, one batch, inputs, end, and a second batch
     when there is much. While the server does not answer, runs stay in the spool; they are
     delivered by the next process that tracks. A run without parent appears when it starts; a
-    child when it ends.
+    child when it ends, or with its first figures.
     """
 
     def __init__(
@@ -86,6 +91,15 @@ class MlflowTracker:
             self._deliver()
         return key
 
+    def update(self, run: str, images_seen: int, metrics: Mapping[str, float]) -> None:
+        """Record figures of a run that goes on; a failure is only logged."""
+        try:
+            self.spool.update(run, images_seen, metrics)
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("figures of a run cannot be tracked: %s", error)
+            return
+        self._deliver()
+
     def finish(self, run: str, data: RunData, *, status: RunStatus = "FINISHED") -> None:
         """Record everything about a run and close it; a failure is only logged."""
         try:
@@ -104,7 +118,7 @@ class MlflowTracker:
             self._deliver()
         if (thread := self._thread) is not None:
             thread.join(timeout_s)
-        return not any(read_finish(folder) for folder in self.spool.pending())
+        return not any(read_finish(f) or live_points(f) for f in self.spool.pending())
 
     def _deliver(self) -> None:
         """Make sure that a thread is at it."""
@@ -143,7 +157,9 @@ class MlflowTracker:
 
     def _replay_one(self, folder: Path) -> None:
         started, finished = read_start(folder), read_finish(folder)
-        if finished is None and (started.parent is not None or read_remote(folder)):
+        live = live_points(folder)
+        known = started.parent is not None or read_remote(folder)
+        if finished is None and known and not live:
             return
         from mien.adapters.mlflow_runs import MlflowRuns, Refused
 
@@ -153,6 +169,9 @@ class MlflowTracker:
             if remote is None:
                 remote = self._server.create(folder, started, finished)
                 write_remote(folder, remote)
+            for file, points in live.items():
+                self._server.update(remote, points)
+                file.unlink()
             if finished is not None:
                 self._server.finish(remote, finished)
                 shutil.rmtree(folder)

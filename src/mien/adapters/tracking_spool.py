@@ -1,7 +1,8 @@
 """Runs waiting to be delivered to a tracking server: one folder a run, whole or absent.
 
 A run's folder holds ``start.json``, once it has ended ``finish.json`` and ``artifacts/``, and once
-the server knows it ``remote.json``. What is delivered is deleted.
+the server knows it ``remote.json``; figures said meanwhile wait in ``live-<time>.json``. What is
+delivered is deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ import psutil
 from mien.core.ports import RunData
 
 START, FINISH, REMOTE, CREATING = "start.json", "finish.json", "remote.json", "creating"
+LIVE = "live-"
+Point = tuple[str, float, int, int]  # metric, value, images seen, Unix milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,16 @@ class Spool:
         temporary.rename(self.folder / f"{now:020d}-{key}")
         return started
 
+    def update(self, key: str, images_seen: int, metrics: Mapping[str, float]) -> None:
+        """Note figures of a run that goes on."""
+        folder = self._open(key)
+        now = time.time_ns()
+        points = [[k, float(v), int(images_seen), now // 1_000_000] for k, v in metrics.items()]
+        _write(folder / f"{LIVE}{now:020d}.json", points)
+
     def finish(self, key: str, data: RunData, status: str) -> None:
         """Note everything about a run, its artefacts included."""
-        folder = self.find(key)
-        if folder is None:
-            raise FileNotFoundError(f"no run {key} is open in {self.folder}")
+        folder = self._open(key)
         if data.artifacts is not None:
             shutil.copytree(data.artifacts, folder / "artifacts", dirs_exist_ok=True)
         plain = {
@@ -103,6 +111,12 @@ class Spool:
     def find(self, key: str) -> Path | None:
         """Return the folder of a run that is not delivered yet."""
         return next(iter(self.folder.glob(f"*-{key}")), None)
+
+    def _open(self, key: str) -> Path:
+        folder = self.find(key)
+        if folder is None:
+            raise FileNotFoundError(f"no run {key} is open in {self.folder}")
+        return folder
 
     def pending(self) -> list[Path]:
         """List the runs' folders, oldest first."""
@@ -144,6 +158,12 @@ def read_finish(folder: Path) -> Finished | None:
     artifacts = folder / "artifacts"
     data = RunData(**record["data"], artifacts=artifacts if artifacts.is_dir() else None)
     return Finished(data, record["status"], record["time_ms"])
+
+
+def live_points(folder: Path) -> dict[Path, list[Point]]:
+    """Read the figures that wait, file by file, oldest first."""
+    files = sorted(folder.glob(f"{LIVE}*.json"))
+    return {f: [tuple(p) for p in json.loads(f.read_text(encoding="utf-8"))] for f in files}
 
 
 def read_remote(folder: Path) -> dict[str, Any] | None:

@@ -118,8 +118,12 @@ class Tracker(Protocol):
         """Open a run and return its id."""
         ...
 
+    def update(self, run: str, images_seen: int, metrics: Mapping[str, float]) -> None:
+        """Record figures of a run that goes on; for long ones, a few times a minute at most."""
+        ...
+
     def finish(self, run: str, data: RunData, *, status: RunStatus = "FINISHED") -> None:
-        """Record everything about a run and close it; KILLED = stopped, to go on later."""
+        """Record everything else about a run and close it; KILLED = stopped, to go on later."""
         ...
 
     def flush(self, timeout_s: float) -> bool:

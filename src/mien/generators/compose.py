@@ -16,6 +16,8 @@ from mien.core.ports import Engine
 from mien.generators.engines import make_engine
 
 _VERSION = 1  # raised whenever the same requests would give other pictures: part of the digest
+# What `stack` means: StyleGAN for who it is, StarGAN for what the face shows.
+_DEFAULTS = {"identity": "noise", "expression": "translate"}
 _AHEAD = 64  # identities drawn before their expressions: the first engine's batches stay full
 
 
@@ -56,7 +58,8 @@ class ComposeEngine:
         """Build both engines.
 
         Args:
-            params: ``identity`` and ``expression``, each ``{engine: …, its own parameters}``.
+            params: ``identity`` and ``expression``, each with its engine's own parameters and
+                ``engine``, which is ``noise`` and ``translate`` where it is not given.
             assets: handed on.
 
         Raises:
@@ -149,10 +152,11 @@ def _parts(params: Mapping[str, Any]) -> tuple[_Part, _Part]:
     found = {}
     for key in ("identity", "expression"):
         given = params.get(key)
-        if not isinstance(given, Mapping) or not isinstance(given.get("engine"), str):
-            wrong[key] = "must name an engine: {engine: …, and its parameters}"
+        if not isinstance(given, Mapping) or not isinstance(given.get("engine", ""), str):
+            wrong[key] = "must be the parameters of an engine, {generator: …} for a trained one"
         else:
-            found[key] = _Part(given["engine"], {k: v for k, v in given.items() if k != "engine"})
+            engine = given.get("engine", _DEFAULTS[key])
+            found[key] = _Part(engine, {k: v for k, v in given.items() if k != "engine"})
     if wrong:
         raise invalid_fields("ENGINE_PARAMS", "the parameters of compose are wrong", wrong)
     return found["identity"], found["expression"]

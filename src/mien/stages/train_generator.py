@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from mien.core.digest import digest_of
 from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression, parse_expressions
 from mien.core.hooks import Progress
-from mien.core.ports import RunData
+from mien.core.ports import RunData, Tracker
 from mien.core.preprocess import PreprocessSpec
 from mien.generators.engines import trainer
 from mien.generators.presets import Preset, preset
@@ -42,6 +43,7 @@ from mien.stages.scorers import TrainedScorer, teacher_of, trained_scorer
 from mien.training.checkpoint import load_checkpoint, save_checkpoint
 
 log = logging.getLogger(__name__)
+_LIVE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ def _train(
         trained = trainer(recipe.preset.engine)(
             data,
             recipe.preset.params,
-            _hooks(context, recipe, data, teacher, work),
+            _hooks(context, recipe, data, teacher, work, _Live(tracker, run)),
         )
     except BaseException:
         tracker.finish(run, RunData(tags={"preset": recipe.given.preset}), status="FAILED")
@@ -212,7 +214,23 @@ def _train(
     with disk_errors(work):
         write_json(work / "history.json", [dict(h) for h in trained.history])
         save_generator(work / "generator", generator)
-    tracker.finish(run, _record(recipe, learned, figures, trained.history, work))
+    tracker.finish(run, _record(recipe, learned, figures, work))
+
+
+@dataclass(slots=True)
+class _Live:
+    """Tells the tracker figures while a generator trains, not too often."""
+
+    tracker: Tracker
+    run: str
+    told: float = float("-inf")
+
+    def tell(self, event: Progress) -> None:
+        """Pass on the figures of a step of progress."""
+        now = time.monotonic()
+        if event.metrics and now - self.told >= _LIVE_EVERY_S:
+            self.tracker.update(self.run, round(1000 * event.done), event.metrics)
+            self.told = now
 
 
 def _hooks(
@@ -221,6 +239,7 @@ def _hooks(
     data: TrainingSet,
     teacher: TrainedScorer | None,
     work: Path,
+    live: _Live,
 ) -> TrainHooks:
     def sheet(kimg: float, faces: UInt8) -> None:
         with disk_errors(work), whole(work / "sheets" / f"{round(1000 * kimg):09d}.png") as file:
@@ -228,6 +247,7 @@ def _hooks(
 
     def progress(event: Progress) -> None:
         context.progress(replace(event, stage=f"train {recipe.name}"))
+        live.tell(event)
 
     score: Score | None = None
     if teacher is not None:
@@ -277,16 +297,15 @@ def _record(
     recipe: Recipe,
     learned: Sequence[LearnedFaces],
     figures: Mapping[str, Any],
-    history: Sequence[Mapping[str, float]],
     work: Path,
 ) -> RunData:
-    names = {name for entry in history for name in entry} - {"kimg"}
+    """Say at the end what was not said while it trained."""
     return RunData(
         params={"preset": recipe.given.preset, **recipe.preset.params},
-        metrics={k: float(figures[k]) for k in ("kimg", "wall_s", "parameters", "faces")},
-        series={
-            name: [(round(1000 * h["kimg"]), h[name]) for h in history if name in h]
-            for name in sorted(names)
+        metrics={
+            **{k: float(v) for k, v in figures["last"].items()},
+            **{k: float(figures[k]) for k in ("kimg", "wall_s", "parameters", "faces")},
+            "images_seen": 1000 * figures["kimg"],
         },
         tags={"engine": recipe.preset.engine, "recipe": recipe.digest},
         inputs={f"faces{i}": each.digest for i, each in enumerate(learned)},
