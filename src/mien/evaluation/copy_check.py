@@ -11,6 +11,8 @@ from mien.evaluation.copy_candidates import View
 _ITERATIONS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
 _SMOOTHING_PX = 5  # of the alignment: lets it find 2 px
 _FINE, _COARSE = 0.8, 3.0  # standard deviations of the band that is compared, pixels
+_NEIGHBOURHOOD = 4.0  # standard deviation of the place whose strength is taken out, pixels
+_FLOOR = 8.0  # gray levels: weaker detail than this stays weak, or noise would count
 _LEAST_SHARE = 0.55  # of the picture that has to lie inside the source
 
 
@@ -77,5 +79,9 @@ def _correlation(picture: Float, source: Float, matrix: Float) -> float:
 
 
 def _band(image: Float) -> Double:
+    """Keep the band of features, each place by its own strength, not by the strongest's."""
     fine = cv2.GaussianBlur(image, (0, 0), _FINE)
-    return np.asarray(fine - cv2.GaussianBlur(image, (0, 0), _COARSE), dtype=np.float64)
+    band = fine - cv2.GaussianBlur(image, (0, 0), _COARSE)
+    power = cv2.GaussianBlur(band * band, (0, 0), _NEIGHBOURHOOD)
+    # Without this a banner or a bright edge across two faces would make them one.
+    return np.asarray(band / np.sqrt(power + _FLOOR * _FLOOR), dtype=np.float64)

@@ -26,7 +26,7 @@ from mien.evaluation.copy_check import copy_score
 from mien.evaluation.feature_neighbours import nearest
 from mien.evaluation.generator_distances import check_features
 
-COPY_LEVEL = 0.93  # correlation after alignment from which a picture is a copy
+COPY_LEVEL = 0.905  # correlation after alignment from which a picture is a copy
 _WORTH_CHECKING = 0.66  # coarse score; planted copies have 0.72 and more
 _MARGIN = 0.15  # candidates that much worse than the best are not compared
 _SURE = 0.985  # no other candidate is compared
