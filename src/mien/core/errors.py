@@ -131,9 +131,13 @@ ERRORS: tuple[type[MienError], ...] = (
 
 
 def invalid_fields(
-    reason: str, message: str, violations: Mapping[str, str], *, hint: str = ""
+    reason: str,
+    message: str,
+    violations: Mapping[str, str],
+    *,
+    hint: str = "correct what is named; nothing else is wrong",
 ) -> Invalid:
-    """Build an ``Invalid`` that names each field at fault."""
+    """Build an ``Invalid`` that names each field at fault and says what is wrong with it."""
     listed = "; ".join(f"{field}: {what}" for field, what in violations.items())
     details = {f"field:{field}": what for field, what in violations.items()}
     return Invalid(reason, f"{message}: {listed}", hint=hint, details=details)

@@ -38,7 +38,11 @@ class Affect:
     def __post_init__(self) -> None:
         for name, value in (("valence", self.valence), ("arousal", self.arousal)):
             if not -1.0 <= value <= 1.0:
-                raise Invalid("AFFECT_OUT_OF_RANGE", f"{name} {value} is outside [-1, 1]")
+                raise Invalid(
+                    "AFFECT_OUT_OF_RANGE",
+                    f"{name} {value} is outside [-1, 1]",
+                    hint="scale valence and arousal to [-1, 1] in the database",
+                )
 
 
 def parse_expressions(names: Iterable[str]) -> tuple[Expression, ...]:

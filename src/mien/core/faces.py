@@ -39,11 +39,13 @@ class FaceArrays:
             raise Invalid(
                 "UNEQUAL_LENGTHS",
                 f"images, labels, affect, ids and subjects have lengths {lengths}",
+                hint="give as many labels, affects, ids and subjects as images",
             )
         if self.images.dtype != np.uint8 or self.images.ndim not in (3, 4):
             raise Invalid(
                 "IMAGE_TYPE",
                 f"images are {self.images.dtype} {self.images.shape}, not uint8 (N, H, W[, 3])",
+                hint="give pixels as they are at rest: uint8, gray or RGB",
             )
 
     def __len__(self) -> int:
@@ -91,10 +93,14 @@ def concat(parts: Sequence[FaceArrays]) -> FaceArrays:
         Invalid: ``EMPTY_SET`` for no parts; ``UNEQUAL_SIZES`` when image shapes differ.
     """
     if not parts:
-        raise Invalid("EMPTY_SET", "there is nothing to join")
+        raise Invalid("EMPTY_SET", "there is nothing to join", hint="give one part or more")
     shapes = {p.images.shape[1:] for p in parts}
     if len(shapes) > 1:
-        raise Invalid("UNEQUAL_SIZES", f"cannot join images of the shapes {sorted(shapes)}")
+        raise Invalid(
+            "UNEQUAL_SIZES",
+            f"cannot join images of the shapes {sorted(shapes)}",
+            hint="preprocess all of them to one size and colour",
+        )
     return FaceArrays(
         images=np.concatenate([p.images for p in parts]),
         labels=np.concatenate([p.labels for p in parts]),

@@ -90,7 +90,11 @@ def export(
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Exhausted("DISK_FULL", f"no space left to write {folder}") from error
+            raise Exhausted(
+                "DISK_FULL",
+                f"no space left to write {folder}",
+                hint="free some space, or export to a larger disk",
+            ) from error
         raise
 
 
@@ -105,13 +109,21 @@ def _atomically(folder: Path, write: Callable[[Path], int]) -> int:
     try:
         count = write(made)
         if not count:
-            raise Invalid("NOTHING_TO_EXPORT", f"there is no image to write to {folder}")
+            raise Invalid(
+                "NOTHING_TO_EXPORT",
+                f"there is no image to write to {folder}",
+                hint="look whether the version holds images: mien verify",
+            )
         made.chmod(0o755)
         try:
             made.rename(folder)
         except OSError:
             if folder.exists():
-                raise Conflict("EXPORT_EXISTS", f"{folder} was made meanwhile") from None
+                raise Conflict(
+                    "EXPORT_EXISTS",
+                    f"{folder} was made meanwhile",
+                    hint="name a new folder, or remove the one that was made",
+                ) from None
             raise
         return count
     finally:
@@ -162,6 +174,7 @@ def _ending(item: Item) -> str:
             "UNSUPPORTED_FORMAT",
             f"{item.sample.id} holds no PNG, JPEG, WebP, TIFF or BMP image",
             details={"item": item.sample.id},
+            hint="make the version again from readable images",
         )
     return _ENDINGS[kind]
 

@@ -70,12 +70,21 @@ def _from_csv(path: Path) -> Iterator[Item]:
             for number, row in enumerate(rows):
                 yield _csv_item(row, number, f"{path.name} row {number}")
     except (csv.Error, UnicodeDecodeError) as error:
-        raise Invalid("BAD_HEADER", f"{path.name} is not CSV: {error}") from None
+        raise Invalid(
+            "BAD_HEADER",
+            f"{path.name} is not CSV: {error}",
+            hint="give fer2013.csv as it is distributed, UTF-8 with commas",
+        ) from None
 
 
 def _csv_item(row: list[str], number: int, where: str) -> Item:
     if len(row) != 3:
-        raise Invalid("BAD_ROW", f"{where} has {len(row)} cells, not 3", details={"file": where})
+        raise Invalid(
+            "BAD_ROW",
+            f"{where} has {len(row)} cells, not 3",
+            details={"file": where},
+            hint="restore the row from the original fer2013.csv, or remove it",
+        )
     label, pixels, usage = (cell.strip() for cell in row)
     expression = translate(label, FER2013_NUMBERS, where)
     if usage not in _USAGES:
@@ -98,12 +107,17 @@ def _pixels(text: str, where: str) -> UInt8:
     try:
         values = np.array([int(cell) for cell in text.split()], dtype=np.int64)
     except (ValueError, OverflowError):
-        raise Invalid("BAD_ROW", f"{where}: a pixel is not a number") from None
+        raise Invalid(
+            "BAD_ROW",
+            f"{where}: a pixel is not a number",
+            hint="restore the row from the original fer2013.csv, or remove it",
+        ) from None
     if values.size != SIDE_PX**2 or values.min() < 0 or values.max() > 255:
         raise Invalid(
             "BAD_ROW",
             f"{where} has {values.size} pixels; {SIDE_PX**2} of 0..255 are needed",
             details={"file": where},
+            hint="restore the row from the original fer2013.csv, or remove it",
         )
     return values.reshape(SIDE_PX, SIDE_PX).astype(np.uint8)
 

@@ -144,10 +144,16 @@ def named_inside(name: str, root: Path, where: str) -> Path:
             "PATH_ESCAPES",
             f"{where}: {name!r} is not a plain relative path with forward slashes",
             details={"file": where, "path": name},
+            hint="name the file relative to the database's folder, without ..",
         )
     path = root / pure
     if not path.is_file():
-        raise NotFound("FILE_MISSING", f"{where}: {name} does not exist", details={"file": name})
+        raise NotFound(
+            "FILE_MISSING",
+            f"{where}: {name} does not exist",
+            details={"file": name},
+            hint="restore the file, or remove what names it",
+        )
     return inside(path, root)
 
 
@@ -182,7 +188,12 @@ def read_bytes(path: Path, name: str) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError:
-        raise NotFound("FILE_MISSING", f"{name} does not exist", details={"file": name}) from None
+        raise NotFound(
+            "FILE_MISSING",
+            f"{name} does not exist",
+            details={"file": name},
+            hint="restore the file, or remove what names it",
+        ) from None
     except PermissionError:
         raise Forbidden(
             "UNREADABLE", f"{name} may not be read", hint="give read permission"

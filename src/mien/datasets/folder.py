@@ -125,7 +125,10 @@ def parse_licences(text: bytes | str, where: str) -> dict[str, Licence]:
         }
     except (ValueError, AttributeError, TypeError) as error:
         raise Invalid(
-            "BAD_LICENCES", f"{where} does not hold licences: {error}", details={"file": where}
+            "BAD_LICENCES",
+            f"{where} does not hold licences: {error}",
+            details={"file": where},
+            hint="write JSON {source: {name, commercial, consent, citation}}, or remove it",
         ) from None
 
 
@@ -192,7 +195,11 @@ def _listed(source: Source) -> Iterator[Item]:
         name = str(cells.pop("path", None) or cells.get("file") or "")
         path = named_inside(name, source.root, where)
         if name in listed:
-            raise Invalid("LISTED_TWICE", f"{where}: {name} is listed twice")
+            raise Invalid(
+                "LISTED_TWICE",
+                f"{where}: {name} is listed twice",
+                hint="remove one of the two rows",
+            )
         listed.add(name)
         yield _listed_item(source, cells, name, path, where)
     _refuse_unlisted(source.root, source.root, listed, source.notes, source.params.ignore)
@@ -205,15 +212,25 @@ def _manifest_rows(root: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             columns = list(reader.fieldnames or [])
             check_columns(columns, ("path",), MANIFEST)
             if not {"path", "file"} & set(columns):
-                raise Invalid("MISSING_COLUMN", f"{MANIFEST} has neither a column path nor file")
+                raise Invalid(
+                    "MISSING_COLUMN",
+                    f"{MANIFEST} has neither a column path nor file",
+                    hint="add a column path with each image's name below the folder",
+                )
             for number, row in enumerate(reader, 1):
                 if None in row or None in row.values():
                     raise Invalid(
-                        "BAD_ROW", f"{MANIFEST} row {number} has not {len(columns)} cells"
+                        "BAD_ROW",
+                        f"{MANIFEST} row {number} has not {len(columns)} cells",
+                        hint="write a cell for each column; quote texts that hold commas",
                     )
                 yield number, dict(row)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise Invalid("BAD_MANIFEST", f"{MANIFEST} is not UTF-8 CSV: {error}") from None
+        raise Invalid(
+            "BAD_MANIFEST",
+            f"{MANIFEST} is not UTF-8 CSV: {error}",
+            hint="save it as CSV with commas, in UTF-8",
+        ) from None
 
 
 def _listed_item(source: Source, cells: dict[str, Any], name: str, path: Path, where: str) -> Item:

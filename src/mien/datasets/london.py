@@ -59,9 +59,14 @@ def read_london(source: Source) -> Iterator[Item]:
                     "MALFORMED_NAME",
                     f"{file} is not NNN_{'03' if folder == 'neutral' else '08'}.jpg",
                     details={"file": file},
+                    hint="restore the file's name from the published archive, or remove it",
                 )
             if match[1] not in people:
-                raise Invalid("BAD_INFO", f"{file}: info.csv has no person {match[1]}")
+                raise Invalid(
+                    "BAD_INFO",
+                    f"{file}: info.csv has no person {match[1]}",
+                    hint="restore info.csv from the published archive",
+                )
             data, width, height = read_image(path, file)
             sample = Sample(
                 id=f"london/{file}",
@@ -93,9 +98,17 @@ def _landmarks(path: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except ValueError as error:
-        raise Invalid("BAD_LANDMARKS", f"{path.name} is not JSON: {error}") from None
+        raise Invalid(
+            "BAD_LANDMARKS",
+            f"{path.name} is not JSON: {error}",
+            hint="restore landmarks.json: mien assets pull london",
+        ) from None
     if not isinstance(value, dict):
-        raise Invalid("BAD_LANDMARKS", f"{path.name} does not map file names to points")
+        raise Invalid(
+            "BAD_LANDMARKS",
+            f"{path.name} does not map file names to points",
+            hint="restore landmarks.json: mien assets pull london",
+        )
     return value
 
 
@@ -103,12 +116,22 @@ def _points(landmarks: Mapping[str, Any], file: str) -> tuple[Point, ...]:
     try:
         points = np.asarray(landmarks[file], dtype=np.float64)
     except KeyError:
-        raise Invalid("BAD_LANDMARKS", f"landmarks.json has nothing for {file}") from None
+        raise Invalid(
+            "BAD_LANDMARKS",
+            f"landmarks.json has nothing for {file}",
+            hint="restore landmarks.json: mien assets pull london",
+        ) from None
     except (ValueError, TypeError):
-        raise Invalid("BAD_LANDMARKS", f"landmarks.json: {file} has no list of points") from None
+        raise Invalid(
+            "BAD_LANDMARKS",
+            f"landmarks.json: {file} has no list of points",
+            hint="restore landmarks.json: mien assets pull london",
+        ) from None
     if points.shape != (189, 2) or not np.isfinite(points).all():
         raise Invalid(
-            "BAD_LANDMARKS", f"landmarks.json: {file} has {points.shape}, not 189 finite points"
+            "BAD_LANDMARKS",
+            f"landmarks.json: {file} has {points.shape}, not 189 finite points",
+            hint="restore landmarks.json: mien assets pull london",
         )
     return tuple((float(x), float(y)) for x, y in london_68(points))
 
@@ -117,7 +140,11 @@ def _people(path: Path) -> dict[str, dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if not set(rows.fieldnames or ()) >= _INFO_COLUMNS:
-            raise Invalid("BAD_INFO", f"{path.name} lacks columns {sorted(_INFO_COLUMNS)}")
+            raise Invalid(
+                "BAD_INFO",
+                f"{path.name} lacks columns {sorted(_INFO_COLUMNS)}",
+                hint="restore info.csv from the published archive",
+            )
         return {row["face_id"].zfill(3): _attributes(row) for row in rows}
 
 
@@ -134,5 +161,9 @@ def _age_group(age: str) -> str:
     try:
         years = float(age)
     except ValueError:
-        raise Invalid("BAD_INFO", f"info.csv: {age!r} is no age") from None
+        raise Invalid(
+            "BAD_INFO",
+            f"info.csv: {age!r} is no age",
+            hint="restore info.csv from the published archive",
+        ) from None
     return next(name for below, name in _AGES if years < below)

@@ -96,7 +96,11 @@ def _version_licences(text: bytes) -> Mapping[str, Licence]:
     try:
         licences = json.dumps(json.loads(text)["licences"])
     except (ValueError, KeyError, TypeError) as error:
-        raise Invalid("BAD_LICENCES", f"{VERSION_INFO} holds no licences: {error!r}") from None
+        raise Invalid(
+            "BAD_LICENCES",
+            f"{VERSION_INFO} holds no licences: {error!r}",
+            hint="restore version.json from a good copy, or make the version again",
+        ) from None
     return parse_licences(licences, VERSION_INFO)
 
 
@@ -115,6 +119,7 @@ def _open(path: Path, name: str) -> pq.ParquetFile:
             "NOT_PARQUET",
             f"{name} is not a readable Parquet file: {error}",
             details={"file": name},
+            hint="restore the file, or remove it from the folder",
         ) from None
 
 
@@ -182,7 +187,10 @@ def _item(table: _Table, cells: dict[str, Any], number: int) -> Item:
         stated = values.get("expression")
         if stated and translate_alias(str(stated), where) != translate_alias(label, where):
             raise Invalid(
-                "LABEL_CONFLICT", f"{where} says {stated!r} and {label!r}", details={"file": where}
+                "LABEL_CONFLICT",
+                f"{where} says {stated!r} and {label!r}",
+                details={"file": where},
+                hint="correct the row, or drop a column with the parameter columns: {theirs: ''}",
             )
         values["expression"] = stated or label
     if values.get("usage") in (None, ""):
@@ -213,6 +221,7 @@ def _image(cell: Any, table: _Table, where: str) -> tuple[bytes, str]:
             "BAD_ROW",
             f"{where}: image is neither bytes nor {{bytes, path}}",
             details={"file": where},
+            hint="store images as bytes, or as {bytes, path}",
         )
     name = str(cell.get("path") or "")
     if cell.get("bytes") is not None:
@@ -224,7 +233,11 @@ def _label(value: Any, table: _Table, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, bool) or not float(value).is_integer():
-        raise Invalid("UNKNOWN_LABEL", f"{where}: {value!r} is not a label")
+        raise Invalid(
+            "UNKNOWN_LABEL",
+            f"{where}: {value!r} is not a label",
+            hint="labels are whole numbers or names of expressions",
+        )
     if not table.labels:
         raise Invalid(
             "LABEL_NAMES",

@@ -158,12 +158,12 @@ def _checked_params(entry: ReaderEntry, params: Mapping[str, Any]) -> Any:
         return entry.params.model_validate(dict(params))
     except ValidationError as error:
         violations = {".".join(map(str, e["loc"])) or "params": e["msg"] for e in error.errors()}
-        known = ", ".join(entry.params.model_fields)
-        wrong = invalid_fields(
-            "READER_PARAMS", f"the parameters of reader {entry.name} are wrong", violations
-        )
-        wrong.hint = f"known: {known}"
-        raise wrong from None
+        raise invalid_fields(
+            "READER_PARAMS",
+            f"the parameters of reader {entry.name} are wrong",
+            violations,
+            hint=f"known: {', '.join(entry.params.model_fields)}",
+        ) from None
 
 
 def _watched(entry: ReaderEntry, source: Source, warnings: list[str]) -> Iterator[Item]:

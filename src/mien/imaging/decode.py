@@ -154,7 +154,11 @@ def _tile_pixels(picture: Image.Image, name: str, limits: Limits) -> int:
     tags = getattr(picture, "tag_v2", {})
     width, length = tags.get(_TILE_WIDTH, 1), tags.get(_TILE_LENGTH, 1)
     if not (isinstance(width, int) and isinstance(length, int)):
-        raise Invalid("BROKEN_IMAGE", f"{_called(name)} has tiles of no size")
+        raise Invalid(
+            "BROKEN_IMAGE",
+            f"{_called(name)} has tiles of no size",
+            hint="save it again with another program, or remove it",
+        )
     if width * length > limits.max_pixels:
         raise _too_many_pixels(name, f"tiles of {width} × {length} pixels")
     return width * length
@@ -180,7 +184,11 @@ def _deep_png(data: bytes, name: str) -> UInt8:
     """Decode a 16-bit PNG that Pillow could load: Pillow would keep the high bytes only."""
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if deep is None:
-        raise Invalid("BROKEN_IMAGE", f"{_called(name)} cannot be decoded")
+        raise Invalid(
+            "BROKEN_IMAGE",
+            f"{_called(name)} cannot be decoded",
+            hint="save it again with another program, or remove it",
+        )
     pixels = to_eight_bits(deep, _called(name))
     if pixels.ndim == 2:
         return pixels
@@ -208,7 +216,11 @@ def _orientation(picture: Image.Image) -> int:
 
 def _unreadable(data: bytes, kind: str, name: str, error: BaseException) -> Invalid:
     if isinstance(error, MemoryError):
-        return Invalid("IMAGE_TOO_MANY_PIXELS", f"{_called(name)} does not fit into memory")
+        return Invalid(
+            "IMAGE_TOO_MANY_PIXELS",
+            f"{_called(name)} does not fit into memory",
+            hint="make it smaller, or free some memory",
+        )
     if headers.ends_early(data, kind) or "truncated" in str(error).lower():
         return Invalid(
             "TRUNCATED_IMAGE",

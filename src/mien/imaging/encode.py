@@ -27,9 +27,14 @@ def encode_png(image: UInt8) -> bytes:
         raise Invalid(
             "IMAGE_TYPE",
             f"an image is (H, W) or (H, W, 3) uint8, not {image.shape} {image.dtype}",
+            hint="give pixels as they are at rest: uint8, gray or RGB, no side 0",
         )
     ordered = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if rgb else np.ascontiguousarray(image)
     done, data = cv2.imencode(".png", ordered, _PNG)
     if not done:
-        raise Invalid("IMAGE_TYPE", f"an image of shape {image.shape} cannot be encoded as PNG")
+        raise Invalid(
+            "IMAGE_TYPE",
+            f"an image of shape {image.shape} cannot be encoded as PNG",
+            hint="give pixels as they are at rest: uint8, gray or RGB, no side 0",
+        )
     return data.tobytes()

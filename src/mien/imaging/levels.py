@@ -27,7 +27,11 @@ def to_eight_bits(pixels: AnyArray, called: str) -> UInt8:
     values = pixels.astype(np.float64)
     lowest, highest = float(values.min()), float(values.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)) or lowest < 0:
-        raise Invalid("BROKEN_IMAGE", f"{called} has pixels from {lowest:g} to {highest:g}")
+        raise Invalid(
+            "BROKEN_IMAGE",
+            f"{called} has pixels from {lowest:g} to {highest:g}",
+            hint="save it with finite pixels: 8 or 16 bits, or floats in [0, 1]",
+        )
     whites = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (255.0, 65535.0)
     white = next((w for w in whites if highest <= w), None)
     if white is None:

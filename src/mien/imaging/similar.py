@@ -104,7 +104,11 @@ def pixel_nearest(queries: UInt8, base: UInt8, *, same: bool = False) -> tuple[I
     """
     _check_base(queries, base, same)
     if queries.shape[1:] != base.shape[1:]:
-        raise Invalid("IMAGE_SHAPES", f"pictures differ: {queries.shape[1:]}, {base.shape[1:]}")
+        raise Invalid(
+            "IMAGE_SHAPES",
+            f"pictures differ: {queries.shape[1:]}, {base.shape[1:]}",
+            hint="compare pictures of one size and colour, uint8",
+        )
     flat = base.reshape(len(base), -1)
     nearest = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries), dtype=np.float32)
@@ -158,9 +162,14 @@ def _check(images: UInt8) -> None:
         raise Invalid(
             "IMAGE_SHAPES",
             f"pictures are (N, H, W) or (N, H, W, 3) uint8, not {images.shape} {images.dtype}",
+            hint="compare pictures of one size and colour, uint8",
         )
 
 
 def _check_base(queries: NDArray[np.generic], base: NDArray[np.generic], same: bool) -> None:
     if len(base) < (2 if same else 1) or (same and len(queries) != len(base)):
-        raise Invalid("EMPTY_BASE", f"{len(base)} pictures are too few to search")
+        raise Invalid(
+            "EMPTY_BASE",
+            f"{len(base)} pictures are too few to search",
+            hint="give more pictures to search among",
+        )

@@ -21,7 +21,9 @@ def check_faces(faces: FaceArrays, spec: ClassifierSpec, what: str) -> None:
         Invalid: ``EMPTY_SET``, ``IMAGE_SIZE``, ``LABEL_OUT_OF_RANGE``, ``AFFECT_OUT_OF_RANGE``.
     """
     if not len(faces):
-        raise Invalid("EMPTY_SET", f"{what} has no faces")
+        raise Invalid(
+            "EMPTY_SET", f"{what} has no faces", hint="give it faces of these expressions"
+        )
     if faces.images.shape[1:] != spec.image_shape:
         raise Invalid(
             "IMAGE_SIZE",
@@ -34,6 +36,11 @@ def check_faces(faces: FaceArrays, spec: ClassifierSpec, what: str) -> None:
             "LABEL_OUT_OF_RANGE",
             f"{what} has labels {faces.labels.min()}..{faces.labels.max()}, "
             f"there are {len(spec.classes)} classes",
+            hint="number the labels from 0 in the order of the classes; -1 is none",
         )
     if faces.affect.shape != (len(faces), 2) or np.nanmax(np.abs(faces.affect), initial=0.0) > 1:
-        raise Invalid("AFFECT_OUT_OF_RANGE", f"the affect of {what} is not (N, 2) within [-1, 1]")
+        raise Invalid(
+            "AFFECT_OUT_OF_RANGE",
+            f"the affect of {what} is not (N, 2) within [-1, 1]",
+            hint="scale valence and arousal to [-1, 1]; NaN is unknown",
+        )

@@ -231,7 +231,11 @@ def _usable(faces: FaceArrays, spec: ClassifierSpec, what: str) -> FaceArrays:
     if kept.all():
         return faces
     if not kept.any():
-        raise Invalid("EMPTY_SET", f"{what} has no face labelled for the heads {spec.heads}")
+        raise Invalid(
+            "EMPTY_SET",
+            f"{what} has no face labelled for the heads {spec.heads}",
+            hint="add labelled faces, or train only the heads there are labels for",
+        )
     log.warning("%s: %d of %d faces have no label and are left out", what, (~kept).sum(), len(kept))
     return faces.take(kept)
 
@@ -243,7 +247,11 @@ def _require_classes(train: FaceArrays, spec: ClassifierSpec) -> None:
     found = np.unique(train.labels[train.labels >= 0])
     if len(found) < 2:
         names = [str(spec.classes[i]) for i in found]
-        raise Invalid("ONE_CLASS", f"the training set holds only {names}; two are the least")
+        raise Invalid(
+            "ONE_CLASS",
+            f"the training set holds only {names}; two are the least",
+            hint="add faces of another expression",
+        )
     missing = [str(c) for i, c in enumerate(spec.classes) if i not in found]
     if missing:
         log.warning("the training set has no face of %s", ", ".join(missing))

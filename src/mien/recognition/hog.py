@@ -35,7 +35,11 @@ class HogSvm:
 
     def __init__(self, size_px: int = 64, strength: float = 0.01) -> None:
         if size_px % CELL_PX or size_px < CELL_PX * BLOCK_CELLS:
-            raise Invalid("IMAGE_SIZE", f"HOG needs a side that is a multiple of 8, not {size_px}")
+            raise Invalid(
+                "IMAGE_SIZE",
+                f"HOG needs a side that is a multiple of 8, not {size_px}",
+                hint="preprocess the faces to one square size, a multiple of 8",
+            )
         self.size_px = size_px
         self.strength = strength
         block = CELL_PX * BLOCK_CELLS
@@ -52,7 +56,9 @@ class HogSvm:
         """
         if images.shape[1:3] != (self.size_px, self.size_px):
             raise Invalid(
-                "IMAGE_SIZE", f"images are {images.shape[1:3]}, expected {self.size_px} px squares"
+                "IMAGE_SIZE",
+                f"images are {images.shape[1:3]}, expected {self.size_px} px squares",
+                hint="preprocess the faces to one square size, a multiple of 8",
             )
         described = [self._descriptor.compute(np.ascontiguousarray(i)) for i in images]
         return np.asarray(described, dtype=np.float32).reshape(len(images), -1)
@@ -64,9 +70,13 @@ class HogSvm:
             Invalid: ``EMPTY_SET``, ``ONE_CLASS``, ``IMAGE_SIZE``.
         """
         if not len(images):
-            raise Invalid("EMPTY_SET", "there are no faces to train on")
+            raise Invalid("EMPTY_SET", "there are no faces to train on", hint="give it faces")
         if len(np.unique(labels)) < 2:
-            raise Invalid("ONE_CLASS", "the training set holds a single class; two are the least")
+            raise Invalid(
+                "ONE_CLASS",
+                "the training set holds a single class; two are the least",
+                hint="add faces of another expression",
+            )
         machine = make_pipeline(
             StandardScaler(), LinearSVC(C=self.strength, random_state=0, max_iter=5000)
         )

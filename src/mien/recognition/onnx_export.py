@@ -83,7 +83,9 @@ def export_onnx(saved: SavedModel) -> Exported:
     deviation = _deviation(model, images, golden)
     if not deviation <= TOLERANCE:
         raise WrongState(
-            "EXPORT_DIFFERS", f"the exported model differs from torch by {deviation:.2g}"
+            "EXPORT_DIFFERS",
+            f"the exported model differs from torch by {deviation:.2g}",
+            hint="keep the safetensors model; try another release of torch or onnxruntime",
         )
     return Exported(model, images, golden, deviation)
 
@@ -117,7 +119,11 @@ def _export(served: nn.Module, images: UInt8, names: list[str]) -> bytes:
         )
     chatter.setLevel(level)
     if program is None:
-        raise WrongState("EXPORT_DIFFERS", "torch exported nothing")
+        raise WrongState(
+            "EXPORT_DIFFERS",
+            "torch exported nothing",
+            hint="keep the safetensors model; try another release of torch or onnxruntime",
+        )
     data: bytes = program.model_proto.SerializeToString()
     return data
 

@@ -73,7 +73,9 @@ def with_weights(spec: ClassifierSpec, weights: Mapping[str, Tensor]) -> Classif
         network.load_state_dict(dict(weights))
     except RuntimeError as error:
         raise Corrupt(
-            "WEIGHTS", f"the weights are not of this {spec.network!r} network: {error}"
+            "WEIGHTS",
+            f"the weights are not of this {spec.network!r} network: {error}",
+            hint="restore the model's folder from a good copy, or train it again",
         ) from None
     return network.eval()
 

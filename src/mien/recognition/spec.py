@@ -79,7 +79,9 @@ class ClassifierSpec:
             return cls(**known)
         except (KeyError, TypeError, ValueError) as error:
             raise Invalid(
-                "CLASSIFIER_SPEC", f"the classifier spec cannot be read: {error}"
+                "CLASSIFIER_SPEC",
+                f"the classifier spec cannot be read: {error}",
+                hint="restore the model's folder from a good copy, or train it again",
             ) from None
 
 

@@ -147,7 +147,11 @@ class FolderRegistry:
             ) from None
         for name, digest in found:
             if not _DIGEST.fullmatch(digest) or not _NAME.fullmatch(name):
-                raise Corrupt("NAME_INDEX", f"{path} was altered: {name!r} → {digest!r}")
+                raise Corrupt(
+                    "NAME_INDEX",
+                    f"{path} was altered: {name!r} → {digest!r}",
+                    hint="restore the index from a good copy; the versions themselves are whole",
+                )
         return found
 
     def _record(self, name: str, digest: str) -> None:

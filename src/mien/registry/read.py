@@ -122,6 +122,7 @@ class Version:
                 f"{self.info.name} has no sample {unknown[0]!r}"
                 + (f" (nor {len(unknown) - 1} others asked for)" if unknown[1:] else ""),
                 details={"item": unknown[0]},
+                hint="ask for ids that stand in the version's manifest.parquet",
             )
         return sorted(row[i] for i in set(ids))
 

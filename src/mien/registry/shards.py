@@ -126,7 +126,11 @@ def _digest(item: Item) -> str:
             "EMPTY_IMAGE", f"{sample.id!r} ({sample.file!r}) has no bytes", hint="remove the file"
         )
     if len(item.image) > MAX_IMAGE_BYTES:
-        raise Invalid("IMAGE_TOO_LARGE", f"{sample.id!r} has {len(item.image)} bytes")
+        raise Invalid(
+            "IMAGE_TOO_LARGE",
+            f"{sample.id!r} has {len(item.image)} bytes",
+            hint="make the image smaller before it is stored",
+        )
     digest = digest_bytes(item.image)
     if sample.digest not in ("", digest):
         raise Invalid(

@@ -64,7 +64,11 @@ def write_version(
         Exhausted: ``DISK_FULL``. Forbidden: ``NO_WRITE_PERMISSION``.
     """
     if shard_rows < 1:
-        raise Invalid("SHARD_ROWS", f"a shard has at least one row, not {shard_rows}")
+        raise Invalid(
+            "SHARD_ROWS",
+            f"a shard has at least one row, not {shard_rows}",
+            hint="give shard_rows of 1 or more",
+        )
     with staged(folder) as temporary:
         info = fill(
             items,

@@ -63,7 +63,11 @@ def place(device: Device, precision: Precision) -> Placement:
         Invalid: ``NO_CUDA`` when CUDA is asked for and there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise Invalid("NO_CUDA", "device cuda was asked for, but no CUDA device is usable here")
+        raise Invalid(
+            "NO_CUDA",
+            "device cuda was asked for, but no CUDA device is usable here",
+            hint="set the device to auto or cpu; mien doctor shows what torch can use",
+        )
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     bf16 = precision == "bf16" or (precision == "auto" and has_bf16(kind))
     return Placement(torch.device(kind), bf16)

@@ -82,7 +82,9 @@ def load_weights(folder: Path, kind: Kind) -> tuple[dict[str, Any], dict[str, Te
         described = json.loads((folder / description_file(kind)).read_bytes())
         if described["format"] != FORMAT:
             raise Invalid(
-                f"{kind.upper()}_FORMAT", f"{folder} has format {described['format']}, not {FORMAT}"
+                f"{kind.upper()}_FORMAT",
+                f"{folder} has format {described['format']}, not {FORMAT}",
+                hint="make it again with this release, or use the release that made it",
             )
         data = (folder / weights_file(kind)).read_bytes()
         digest = digest_bytes(data)

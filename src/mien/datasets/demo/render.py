@@ -38,7 +38,11 @@ def read_demo(source: Source, shift: Shift) -> Iterator[Item]:
     """
     params: DemoParams = source.params
     if params.label_noise and len(params.expressions) < 2:
-        raise Invalid("LABEL_NOISE", "labels can be wrong only among two expressions or more")
+        raise Invalid(
+            "LABEL_NOISE",
+            "labels can be wrong only among two expressions or more",
+            hint="name more expressions, or set label_noise to 0",
+        )
     workers = min(source.workers, -(-params.subjects // _CHUNK))
     if workers == 1 or params.subjects < _WORTH_PROCESSES:
         for index in _indices(params):
