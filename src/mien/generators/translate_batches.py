@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mien.core.arrays import Double, Int
 from mien.core.digest import seed_of
+from mien.core.errors import Invalid
 from mien.generators.gan_batches import RealFaces
 from mien.generators.trained import TrainingSet
 from mien.generators.translate_spec import Domains, TranslateSpec
@@ -114,8 +115,21 @@ def conditions(labels: Int, database: Int, domains: Domains) -> Tensor:
 
 
 def labelled(data: TrainingSet) -> TrainingSet:
-    """Leave out the faces without a label."""
+    """Leave out the faces without a label.
+
+    Raises:
+        Invalid: ``LABEL_OUT_OF_RANGE`` when a face shows what its database does not label.
+    """
     kept = data.faces.labels >= 0
+    for database, known in enumerate(data.known):
+        shown = set(data.faces.labels[kept & (data.database == database)].tolist())
+        if known and shown - set(known):
+            names = ", ".join(data.classes[k] for k in sorted(shown - set(known)))
+            raise Invalid(
+                "LABEL_OUT_OF_RANGE",
+                f"database {database} is said not to label {names}, but its faces show it",
+                hint="correct the labels that the database is said to have",
+            )
     if kept.all():
         return data
     return TrainingSet(data.faces.take(kept), data.classes, data.database[kept], data.known)

@@ -49,9 +49,7 @@ def discriminator_terms(players: Players, batch: Batch) -> tuple[Tensor, dict[st
     fake = augment(fake, spec.augment, batch.seed + 1)
     real_scores, real_logits = critic(real, batch.labels)
     fake_scores, _ = critic(fake, batch.target)
-    game = discriminator_loss(
-        spec.loss, real_scores.float().flatten(), fake_scores.float().flatten()
-    )
+    game = discriminator_loss(spec.loss, _flat(real_scores), _flat(fake_scores))
     classes = class_loss(_within(real_logits, batch.known), batch.labels)
     terms = {"d": game, "d_class": classes}
     loss = game + spec.class_weight * classes

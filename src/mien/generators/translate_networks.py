@@ -60,8 +60,9 @@ class ModernGenerator(nn.Module):
     """A trunk at a quarter of the resolution with one of two heads.
 
     ``warp_residual``: a displacement, smooth because it is enlarged from a quarter of the
-    resolution, moves the face; the decoder sees the moved face and paints light and shade on it:
-    one plane for all colours, for what it could colour it would colour in blotches.
+    resolution, moves the face; the decoder sees the moved face and paints light and shade on it,
+    at half the resolution and in one plane for all colours: finer it paints streaks that please
+    a teacher, and what it may colour it colours in blotches.
     ``mask``: the decoder paints a face, and a mask tells where it covers the source.
 
     The condition enters as one-hot; its intensity scales displacement, residual and mask, so that
@@ -91,7 +92,8 @@ class ModernGenerator(nn.Module):
             nn.Conv2d(fine, 1 if self.warps else domains.planes + 1, 3, 1, 1),
         )
         self.register_buffer("grid", _grid(domains.size_px), persistent=False)
-        self.register_buffer("enlarge", _enlarge(domains.size_px, 4), persistent=False)
+        self.register_buffer("enlarge_flow", _enlarge(domains.size_px, 4), persistent=False)
+        self.register_buffer("enlarge_light", _enlarge(domains.size_px, 2), persistent=False)
         for last in (self.flow, cast("nn.Conv2d", self.paint[-1])):
             if last is not None:  # begin close to changing nothing
                 nn.init.normal_(last.weight, std=0.01)
@@ -115,19 +117,27 @@ class ModernGenerator(nn.Module):
         flow, moved = None, faces
         if self.flow is not None:
             flow = REACH * torch.tanh(self.flow(deep).float())
-            enlarge = cast("Tensor", self.enlarge)
-            wide = enlarge @ (strength * flow) @ enlarge.t()
+            wide = _wide(strength * flow, self.enlarge_flow)
             moved = functional.grid_sample(
                 faces, grid + wide.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
             )
         middle = self.merge(torch.cat([_doubled(self.up(deep)), shallow], 1))
-        painted = self.paint(torch.cat([_doubled(middle), moved.to(middle.dtype)], 1)).float()
-        if self.flow is not None:
-            light = 2.0 * torch.tanh(painted)
+        if flow is not None:
+            small = functional.avg_pool2d(moved, 2).to(middle.dtype)
+            painted = 2.0 * torch.tanh(self.paint(torch.cat([middle, small], 1)).float())
+            light = _wide(painted, self.enlarge_light)
             return Translated(moved + strength * light, light, flow)
+        painted = self.paint(torch.cat([_doubled(middle), moved.to(middle.dtype)], 1)).float()
         mask = torch.sigmoid(painted[:, -1:] + _OPEN)
         change = mask * (torch.tanh(painted[:, :-1]) - faces)
         return Translated(faces + strength * change, change, None)
+
+
+def _wide(planes: Tensor, matrix: Tensor | nn.Module) -> Tensor:
+    """Enlarge (N, C, h, h) float32 to (N, C, S, S) by a matrix (S, h)."""
+    enlarge = cast("Tensor", matrix)
+    with torch.autocast(planes.device.type, enabled=False):
+        return enlarge @ planes @ enlarge.t()
 
 
 def _doubled(planes: Tensor) -> Tensor:
@@ -151,25 +161,31 @@ def _enlarge(side: int, factor: int) -> Tensor:
     return (1.0 - distance).clamp(min=0.0)
 
 
+def _unchanged(layer: nn.Module) -> nn.Module:
+    return layer
+
+
 class ModernDiscriminator(nn.Module):
-    """Patches real or not for their class, and class logits from the whole face; bounded slope.
+    """Patches real or not for their class, and class logits from the whole face.
 
     Source: Miyato et al. 2018, "Spectral normalization"; Miyato and Koyama 2018, eq. 4, for the
-    inner product of class and features, here at every place.
+    inner product of class and features, here at every place. Without the normalisation
+        (``spectral: false``) it sees faults after a third of the steps.
     """
 
     def __init__(self, domains: Domains, spec: TranslateSpec) -> None:
         super().__init__()
+        bounded = spectral_norm if spec.spectral else _unchanged
         layers: list[nn.Module] = []
         inputs, width = domains.planes, spec.d_width
         for _ in range(spec.d_depth):
-            layers += [spectral_norm(nn.Conv2d(inputs, width, 4, 2, 1)), nn.LeakyReLU(_LEAK)]
+            layers += [bounded(nn.Conv2d(inputs, width, 4, 2, 1)), nn.LeakyReLU(_LEAK)]
             inputs, width = width, min(2 * width, 8 * spec.d_width)
         self.body = nn.Sequential(*layers)
-        self.realness = spectral_norm(nn.Conv2d(inputs, 1, 1))
-        self.matching = spectral_norm(nn.Conv2d(inputs, domains.classes, 1, bias=False))
+        self.realness = bounded(nn.Conv2d(inputs, 1, 1))
+        self.matching = bounded(nn.Conv2d(inputs, domains.classes, 1, bias=False))
         side = domains.size_px // 2**spec.d_depth
-        self.classes = spectral_norm(nn.Linear(inputs * side * side, domains.classes))
+        self.classes = bounded(nn.Linear(inputs * side * side, domains.classes))
 
     def forward(self, faces: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Judge faces.

@@ -58,6 +58,7 @@ class TranslateSpec(BaseModel):
         blocks: residual blocks of the generator.
         d_width: channels of the discriminator's first layer.
         d_depth: halvings of the discriminator.
+        spectral: the modern discriminator's layers have slope 1 at most.
         critic_steps: discriminator steps to one of the generator.
         class_weight: of the discriminator's own class loss, in both networks.
         teacher_weight: of the frozen teacher's class loss, where there is a teacher.
@@ -94,12 +95,13 @@ class TranslateSpec(BaseModel):
     blocks: int = Field(5, ge=1, le=16)
     d_width: int = Field(32, ge=4, le=512)
     d_depth: int = Field(4, ge=1, le=8)
+    spectral: bool = False
     critic_steps: int = Field(1, ge=1, le=20)
     class_weight: float = Field(0.5, ge=0.0)
-    teacher_weight: float = Field(0.7, ge=0.0)
+    teacher_weight: float = Field(0.3, ge=0.0)
     cycle_weight: float = Field(0.0, ge=0.0)
     same_weight: float = Field(5.0, ge=0.0)
-    change_weight: float = Field(1.0, ge=0.0)
+    change_weight: float = Field(2.0, ge=0.0)
     smooth_weight: float = Field(10.0, ge=0.0)
     gp_weight: float = Field(0.0, ge=0.0)
     lr: float = Field(5e-4, gt=0.0)
@@ -110,7 +112,7 @@ class TranslateSpec(BaseModel):
     kimg: float = Field(80.0, gt=0.0)
     ema_kimg: float = Field(2.0, ge=0.0)
     flip: bool = True
-    augment: tuple[str, ...] = ("translation",)
+    augment: tuple[str, ...] = ()
     evaluations: int = Field(10, ge=1, le=1000)
     patience: int = Field(3, ge=1)
     seed: int = 0

@@ -227,6 +227,16 @@ def test_two_databases_with_their_own_labels():
         assert np.isfinite(list(trained.history[-1].values())).all()
 
 
+def test_a_label_that_its_database_does_not_have_is_refused():
+    """A face may not show what its database is said not to label."""
+    faces = bars(6).faces
+    data = TrainingSet(faces, CLASSES, np.zeros(6, np.int64), ((0, 1),))
+    with pytest.raises(Invalid) as caught:
+        train(data, TINY, TrainHooks())
+    assert caught.value.reason == "LABEL_OUT_OF_RANGE"
+    assert CLASSES[2] in caught.value.message
+
+
 def test_mask_bits_are_written_after_the_labels():
     """Two databases add two bits to the condition; one adds none."""
     labels, database = np.array([0, 2]), np.array([0, 1])
