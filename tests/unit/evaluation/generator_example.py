@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -76,4 +77,5 @@ def copied(kind="near", count=1):
 
 def unmeasured(figures: GeneratorFigures, *names: str) -> GeneratorFigures:
     """The same without some figures."""
-    return replace(figures, **dict.fromkeys(names))
+    nothing: dict[str, Any] = dict.fromkeys(names)
+    return replace(figures, **nothing)
