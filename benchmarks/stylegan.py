@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from mien.core.closure import Closure
-from mien.core.expression import Expression
+from mien.core.expression import EXPRESSIONS, Expression
 from mien.core.faces import FaceArrays
 from mien.core.generation import FaceRequest
 from mien.core.preprocess import PreprocessSpec
@@ -44,7 +44,7 @@ from mien.imaging.preprocess import preprocess
 from mien.recognition.hog import HogSvm
 
 OTHERS = 1_000_000  # index of the first person the generator does not see
-NEUTRAL = Expression("neutral")
+NEUTRAL = Expression.NEUTRAL
 
 
 def people(first, count, size, workers):
@@ -68,8 +68,9 @@ def people(first, count, size, workers):
 def trained(options, images, names, folder):
     """Train the preset and leave a generator folder; returns processor seconds."""
     recipe = preset("stylegan", {"kimg": options.kimg} if options.kimg else {})
-    faces = FaceArrays.of(images, np.zeros(len(images), np.int64), ids=names, subjects=names)
-    data = TrainingSet(faces, (NEUTRAL,), np.zeros(len(images), np.int64))
+    labels = np.full(len(images), EXPRESSIONS.index(NEUTRAL))
+    faces = FaceArrays.of(images, labels, ids=names, subjects=names)
+    data = TrainingSet(faces, tuple(EXPRESSIONS), np.zeros(len(images), np.int64))
 
     def sheet(kimg, rows):
         if options.sheets:
@@ -84,7 +85,7 @@ def trained(options, images, names, folder):
         Generator(
             engine=recipe.engine,
             preset="stylegan",
-            classes=(NEUTRAL,),
+            classes=data.classes,
             size_px=data.size_px,
             channels=data.channels,
             spec=done.spec,
