@@ -39,7 +39,7 @@ def test_the_wheel_runs_without_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import mien, mien.cli.main, mien.params;"
-        "from mien.evaluation.report import TEMPLATES;"
+        "from mien.evaluation.page import TEMPLATES;"
         "assert mien.__file__.startswith(sys.argv[1]), mien.__file__;"
         "assert list(TEMPLATES.glob('*.j2')); print('ok')"
     )
