@@ -31,7 +31,6 @@ from mien.datasets.rows import COLUMNS, cells_of
 from mien.imaging import headers
 
 Format = Literal["folder", "parquet", "csv"]
-FORMAT_NAMES: tuple[Format, ...] = ("folder", "parquet", "csv")
 _PART_ROWS = 4096
 _ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

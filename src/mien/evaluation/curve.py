@@ -70,12 +70,14 @@ def curve_points(
     that three seeds do not blow their intervals up; the other arms stand alone.
 
     Args:
-        groups: (arm, role, protocol) → one entry a seed.
+        groups: (arm, role, protocol) → one entry a seed. A face without a subject counts as one
+            of its own. Where the seeds were judged on different subjects (the mixed test draws
+            synthetic faces by seed) the interval speaks of subjects alone.
         image_ratios: arm → synthetic images per real image, where known.
         alpha: intervals cover 1 - alpha.
 
     Raises:
-        Invalid: as ``curve_point``.
+        Invalid: ``EMPTY_SET`` without a labelled face; ``ONE_SUBJECT`` for a single person.
     """
     tables = {key: _table(said) for key, said in groups.items()}
     alike: dict[tuple[str, Protocol], list[tuple[Arm, str, Protocol]]] = {}
@@ -97,35 +99,6 @@ def curve_points(
         )
         for key, table in tables.items()
     ]
-
-
-def curve_point(
-    arm: Arm,
-    role: str,
-    protocol: Protocol,
-    predictions: Sequence[Predictions],
-    *,
-    image_ratio: float | None = None,
-    alpha: float = 0.05,
-) -> CurvePoint:
-    """Summarise the trials of one arm on one set, standing alone.
-
-    Args:
-        arm: what was trained.
-        role: the set's role in the sweep, ``test``, ``blind:mmi`` …
-        protocol: the trials were run under.
-        predictions: one entry a seed. A face without a subject counts as one of its own. Where
-            the seeds were judged on different subjects (the mixed test draws synthetic faces by
-            seed) the interval speaks of subjects alone.
-        image_ratio: synthetic images per real image, where known.
-        alpha: the interval covers 1 - alpha.
-
-    Raises:
-        Invalid: ``EMPTY_SET`` without a labelled face; ``ONE_SUBJECT`` for a single person.
-    """
-    table = _table(predictions)
-    found = accuracy_interval(table, alpha)
-    return _point((arm, role, protocol), found, len(predictions), table.shape[1], image_ratio)
 
 
 def _point(

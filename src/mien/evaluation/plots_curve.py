@@ -23,7 +23,6 @@ from mien.evaluation.plots_style import (
     SHUFFLED,
     in_style,
     panels,
-    to_png,
 )
 from mien.evaluation.saturation import Saturation
 
@@ -70,13 +69,6 @@ def curve_figure(
         place = {"loc": "outside lower center", "ncols": min(3, 1 + columns)}
         figure.legend(names.values(), names.keys(), **place)
     return figure
-
-
-def curve_png(
-    points: Sequence[CurvePoint], roles: Sequence[str], *, chosen: int | None = None
-) -> bytes:
-    """Draw ``curve_figure`` as PNG."""
-    return to_png(curve_figure(points, roles, chosen=chosen))
 
 
 def draw_curve(axes: Axes, points: Sequence[CurvePoint], *, chosen: int | None = None) -> None:

@@ -117,11 +117,6 @@ def to_png(figure: Figure) -> bytes:
     return _saved(figure, "png")
 
 
-def to_svg(figure: Figure) -> bytes:
-    """Draw a figure as a standalone SVG file on white, text as text."""
-    return _saved(figure, "svg")
-
-
 @in_style
 def _saved(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     # No dates and no versions: the same figure gives the same bytes.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_network(images: Tensor) -> Tensor:
-    """Turn uint8 0..255 into float32 in [-1, 1]: ``imaging.convert.to_float`` on any device."""
+    """Turn uint8 0..255 into float32 in [-1, 1]: x / 127.5 - 1, same shape."""
     return images.to(torch.float32).div_(127.5).sub_(1.0)
 
 

@@ -5,6 +5,7 @@ import errno
 import json
 import string
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,13 @@ from mien.core.errors import AlreadyExists, Exhausted, Forbidden, Invalid
 from mien.core.expression import EXPRESSIONS
 from mien.core.manifest import Licence, Manifest, Provenance
 from mien.core.sample import Item, Sample
-from mien.datasets.export import FORMAT_NAMES, export
+from mien.datasets.export import Format, export
 from mien.datasets.labels import ALIASES
 from mien.datasets.table import read
 from mien.imaging.encode import encode_png
 from mien.registry.write import write_version
+
+FORMAT_NAMES = get_args(Format)
 
 LICENCES = {
     "web": Licence("CC-BY-4.0", commercial=True, consent="signed", citation="A, B (2020) “é”"),

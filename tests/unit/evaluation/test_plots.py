@@ -19,7 +19,7 @@ from mien.core.expression import EKMAN_SIX
 from mien.core.scores import Predictions
 from mien.core.split import Arm, Protocol
 from mien.evaluation.calibration import reliability
-from mien.evaluation.curve import CurvePoint, curve_point, curve_points, curve_rows, role_title
+from mien.evaluation.curve import CurvePoint, curve_points, curve_rows, role_title
 from mien.evaluation.plots import (
     bars_figure,
     confusion_figure,
@@ -27,8 +27,8 @@ from mien.evaluation.plots import (
     reliability_figure,
     training_figure,
 )
-from mien.evaluation.plots_curve import curve_figure, curve_png, saturation_figure
-from mien.evaluation.plots_style import panels, to_page, to_png, to_svg
+from mien.evaluation.plots_curve import curve_figure, saturation_figure
+from mien.evaluation.plots_style import panels, to_page, to_png
 from mien.evaluation.saturation import fit_saturation
 from mien.evaluation.sheets import contact_sheet
 
@@ -129,7 +129,7 @@ def test_pngs_are_pictures_of_a_sensible_size() -> None:
     table = np.random.default_rng(0).random((3, 2, 20))
     fitted = fit_saturation([0, 1, 5], table, draws=50)
     pictures = [
-        curve_png(points(), ["test"]),
+        to_png(curve_figure(points(), ["test"])),
         confusion_png(confusion, SIX, title="own test"),
         to_png(reliability_figure(reliability(chances, labels), reliability(chances, labels))),
         to_png(training_figure(history, best=200)),
@@ -145,8 +145,9 @@ def test_pngs_are_pictures_of_a_sensible_size() -> None:
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
     """No date, no version, no random id: pictures can be compared and cached."""
-    assert curve_png(points(), ["test"]) == curve_png(points(), ["test"])
-    first, second = (to_svg(confusion_figure(np.eye(6, dtype=int).tolist(), SIX)) for _ in range(2))
+    assert to_png(curve_figure(points(), ["test"])) == to_png(curve_figure(points(), ["test"]))
+    matrix = np.eye(6, dtype=int).tolist()
+    first, second = (to_page(confusion_figure(matrix, SIX), label="a") for _ in range(2))
     assert first == second
 
 
@@ -214,13 +215,19 @@ def test_a_hostile_pool_name_does_not_break_the_curve() -> None:
         if p.arm.kind == "ratio" and p.arm.ratio
         for pool in ("a", "b")
     ]
-    assert curve_png(odd, ["test"])
+    assert to_png(curve_figure(odd, ["test"]))
+
+
+def alone(arm: Arm, role: str, said: list[Predictions]) -> CurvePoint:
+    """The point of one arm on one set, with nothing beside it."""
+    (point,) = curve_points({(arm, role, "steps"): said})
+    return point
 
 
 def test_curve_points_average_over_seeds_and_subjects() -> None:
     """The mean is over subjects; the interval holds it; counts are those of the input."""
     said = [answers(30, 0.7, seed) for seed in range(3)]
-    point = curve_point(Arm(), "test", "steps", said, image_ratio=0.0)
+    point = alone(Arm(), "test", said)
     accuracies = [(p.logits.argmax(1) == p.labels).mean() for p in said]
     assert point.mean == pytest.approx(np.mean(accuracies))
     assert point.low < point.mean < point.high
@@ -239,8 +246,8 @@ def test_ratios_share_their_spread_and_lonely_arms_do_not() -> None:
     said[lonely] = [answers(40, 0.3, 90 + s) for s in range(3)]
     found = {p.arm: p for p in curve_points(said, image_ratios={Arm(): 0.0})}
     assert len(found) == 4
-    alone = curve_point(*lonely, said[lonely])
-    assert (found[lonely[0]].low, found[lonely[0]].high) == (alone.low, alone.high)
+    by_itself = alone(*lonely[:2], said[lonely])
+    assert (found[lonely[0]].low, found[lonely[0]].high) == (by_itself.low, by_itself.high)
     assert found[Arm()].image_ratio == 0.0
     assert all(p.low < p.mean < p.high for p in found.values())
 
@@ -248,16 +255,16 @@ def test_ratios_share_their_spread_and_lonely_arms_do_not() -> None:
 def test_seeds_judged_on_other_faces_still_make_a_point() -> None:
     """The mixed test draws other synthetic faces each seed; faces without subject count alone."""
     said = [answers(20, 0.7, 0, names="a"), answers(20, 0.7, 1, names="b")]
-    assert curve_point(Arm(), "mixed_test", "steps", said).subjects == 40
+    assert alone(Arm(), "mixed_test", said).subjects == 40
     nobody = [replace(p, subjects=[""] * len(p.ids)) for p in said]
-    assert curve_point(Arm(), "mixed_test", "steps", nobody).subjects == 160
+    assert alone(Arm(), "mixed_test", nobody).subjects == 160
 
 
 def test_an_unlabelled_set_makes_no_point() -> None:
     """A set without any label is refused."""
     said = replace(answers(5, 1.0, 0), labels=np.full(20, -1))
     with pytest.raises(Invalid) as caught:
-        curve_point(Arm(), "test", "steps", [said])
+        alone(Arm(), "test", [said])
     assert caught.value.reason == "EMPTY_SET"
 
 

@@ -15,7 +15,6 @@ from mien.core.errors import Invalid
 from mien.core.face import Box, Face
 from mien.core.preprocess import PreprocessSpec
 from mien.imaging.align import align, eye_points
-from mien.imaging.convert import to_float, to_uint8
 from mien.imaging.detect import make_detector
 from mien.imaging.preprocess import preprocess
 
@@ -203,22 +202,6 @@ def test_training_and_serving_get_the_same_bytes(face):
     assert one is not None
     assert two is not None
     assert one.tobytes() == two.tobytes()
-
-
-@given(st.integers(0, 99))
-def test_uint8_survives_the_network_range(seed):
-    """To [-1, 1] and back: exact, for every value."""
-    images = np.random.default_rng(seed).permutation(256).astype(np.uint8).reshape(1, 16, 16)
-    scaled = to_float(images)
-    assert scaled.dtype == np.float32
-    assert scaled.min() == -1.0
-    assert scaled.max() == 1.0
-    assert np.array_equal(to_uint8(scaled), images)
-
-
-def test_what_networks_overshoot_is_clipped():
-    """Not wrapped around."""
-    assert to_uint8(np.array([-1.5, -1.001, 1.001, 3.0], np.float32)).tolist() == [0, 0, 255, 255]
 
 
 def test_specs_out_of_range_never_reach_us():
