@@ -71,6 +71,14 @@ def normalised(z: Tensor) -> Tensor:
     return z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8)
 
 
+def offsets(z: Tensor) -> Tensor:
+    """Say from which row and column on a face of noise (N, Z) has its grain: (N, 2) int64.
+
+    From the noise itself, not from its style: it must not hang on how a sum was rounded.
+    """
+    return (z[:, [0, -1]].abs() * 1000.0).long()
+
+
 class Mapping(nn.Module):
     """Noise and label to a style, and the mean style of every class.
 
@@ -152,7 +160,7 @@ class StyleGenerator(nn.Module):
             labels: (N,) int64, or None for an unconditional generator.
             mixed: (N, Z): from a random layer on, a face has this one's style.
         """
-        return self.draw(self.styles(z, labels, mixed))
+        return self.draw(self.styles(z, labels, mixed), offsets(z))
 
     def styles(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:
         """Give every layer its style: (N, L, W)."""
@@ -175,10 +183,16 @@ class StyleGenerator(nn.Module):
         Source: Karras et al. 2019, appendix B.
         """
         style = self.mapping.towards_mean(self.mapping(z, labels), labels, psi)
-        return self.draw(style[:, None].expand(-1, self.layers, -1)).clamp(-1.0, 1.0)
+        styles = style[:, None].expand(-1, self.layers, -1)
+        return self.draw(styles, offsets(z)).clamp(-1.0, 1.0)
 
-    def draw(self, styles: Tensor) -> Tensor:
-        """Draw styles (N, L, W) as faces (N, C, S, S)."""
+    def draw(self, styles: Tensor, grain: Tensor | None = None) -> Tensor:
+        """Draw styles (N, L, W) as faces (N, C, S, S).
+
+        Args:
+            styles: of every layer.
+            grain: (N, 2) int64, see ``offsets``; of no effect while training.
+        """
         start = self.start.expand(len(styles), -1, -1, -1)
         planes = self.first(start.contiguous(memory_format=torch.channels_last), styles[:, 0])
         picture = self.pictures[0](planes, styles[:, 0])
@@ -186,7 +200,7 @@ class StyleGenerator(nn.Module):
             planes = doubled(before(planes, styles[:, 2 * k + 1]))
             planes = after(planes, styles[:, 2 * k + 2])
             picture = doubled_picture(picture) + self.pictures[k + 1](planes, styles[:, 2 * k + 2])
-        return cast("Tensor", self.grain(picture, styles[:, -1]))
+        return cast("Tensor", self.grain(picture, styles[:, -1], grain))
 
 
 class _Residual(nn.Module):

@@ -146,8 +146,9 @@ class ToPicture(nn.Module):
 class Grain(nn.Module):
     """White noise on the picture, as strong as the style says: the grain of a camera.
 
-    We add it to StyleGAN's noise inputs, whose planes are the same for all colours; drawn anew and
-    held constant as ``StyledLayer``'s.
+    We add it to StyleGAN's noise inputs, whose planes are the same for all colours. While training
+    it is drawn anew; when sampling, every face has the layer's constant from another offset on, so
+    that no two faces share their grain and a face depends on its name alone.
     """
 
     noise: Tensor
@@ -158,11 +159,22 @@ class Grain(nn.Module):
         nn.init.zeros_(self.strength.weight)
         self.register_buffer("noise", torch.randn(1, planes, side, side))
 
-    def forward(self, picture: Tensor, style: Tensor) -> Tensor:
-        """Add grain under styles (N, W) to a picture (N, planes, side, side) float32."""
+    def forward(self, picture: Tensor, style: Tensor, offsets: Tensor | None) -> Tensor:
+        """Add grain to pictures (N, planes, side, side) float32.
+
+        Args:
+            picture: without grain.
+            style: (N, W).
+            offsets: (N, 2) int64 rows and columns, for sampling; None = no offset.
+        """
         noise = self.noise
         if self.training:
             noise = torch.randn(len(picture), *noise.shape[1:], device=noise.device)
+        elif offsets is not None:
+            side = noise.shape[-1]
+            places = torch.arange(side, device=noise.device) + offsets[:, :, None]
+            down, right = (places % side).unbind(1)
+            noise = noise[0][:, down[:, :, None], right[:, None, :]].transpose(0, 1)
         with torch.autocast(picture.device.type, enabled=False):
             strength: Tensor = self.strength(style.float()) * _NOISE
         return picture + noise * strength[:, :, None, None]

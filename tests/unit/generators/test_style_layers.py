@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from mien.generators.style_layers import (
+    Grain,
     Modulated,
     StyledLayer,
     ToPicture,
@@ -88,6 +89,25 @@ def test_noise_is_drawn_while_training_and_constant_when_sampling():
     assert not torch.equal(layer(planes, style), layer(planes, style))
     layer.eval()
     assert torch.equal(layer(planes, style), layer(planes, style))
+
+
+def test_grain_is_white_and_every_face_has_its_own():
+    """Grain has the strength of its style; other offsets are other grain, the same are the same."""
+    torch.manual_seed(1)
+    layer = Grain(3, 8, 16).eval()
+    with torch.no_grad():
+        layer.strength.bias.fill_(2.0)
+    picture, offsets = torch.zeros(3, 3, 16, 16), torch.tensor([[5, 9], [21, 9], [0, 3]])
+    with torch.no_grad():
+        grain = layer(picture, draw(3, 8), offsets)
+    assert torch.equal(grain[0], grain[1])  # 21 is 5 around a side of 16
+    assert not torch.equal(grain[0], grain[2])
+    assert torch.equal(grain[2], layer.noise[0].roll(-3, 2) * 0.2)
+    colours = torch.corrcoef(grain[0].flatten(1)) - torch.eye(3)
+    assert float(colours.abs().max()) < 0.3
+    layer.train()
+    with torch.no_grad():
+        assert not torch.equal(layer(picture, draw(3, 8), offsets)[0], grain[0])
 
 
 def test_a_fresh_picture_is_grey():
