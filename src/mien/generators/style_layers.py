@@ -187,7 +187,8 @@ def doubled(planes: Tensor) -> Tensor:
     unlike that, its gradient is summed in a fixed order.
     """
     channels = planes.shape[1]
-    line = torch.tensor([0.25, 0.5, 0.25]).to(planes)
+    line = planes.new_full((3,), 0.25)  # filled on the device: a copy to it would make it wait
+    line[1] = 0.5
     kernel = torch.outer(line, line).expand(channels, 1, 3, 3)
     repeated = functional.interpolate(planes, scale_factor=2, mode="nearest")
     return functional.conv2d(repeated, kernel, padding=1, groups=channels)
@@ -196,12 +197,12 @@ def doubled(planes: Tensor) -> Tensor:
 def doubled_picture(picture: Tensor) -> Tensor:
     """Double height and width by bilinear interpolation; the edges do not fade."""
     blurred = doubled(picture)
-    down, right = (_edge(size) for size in blurred.shape[2:])
-    return blurred * torch.outer(down, right).to(picture)
+    down, right = (_edge(blurred, size) for size in blurred.shape[2:])
+    return blurred * torch.outer(down, right)
 
 
-def _edge(size: int) -> Tensor:
-    factors = torch.ones(size)
+def _edge(like: Tensor, size: int) -> Tensor:
+    factors = like.new_ones(size)
     factors[0] = factors[-1] = 4 / 3
     return factors
 
