@@ -278,12 +278,11 @@ def test_a_pool_is_judged_on_one_page(trained):
     """Figures, verdict and page; an untrained translator is not fit."""
     synthesise.run(trained)
     judge_generator.run(trained)
-    stored = json.loads(
-        (trained.folder("judge_generator", "translated") / "figures.json").read_text()
-    )
+    folder = trained.folder("judge_generator", "translated")
+    stored = json.loads((folder / "figures.json").read_text())
     assert stored["verdict"]["verdict"] == "unfit"
     assert stored["figures"]["balance"]["least"] == stored["figures"]["balance"]["most"]
-    page = (trained.root / "report" / "generators" / "translated.html").read_text()
+    page = (folder / "index.html").read_text()
     assert "translated" in page
     assert "http" not in page.replace("http://www.w3.org", "")
 

@@ -28,6 +28,7 @@ from mien.params import FacesParams, PoolParams, ScorerParams
 from mien.stages.closures import check_closure, pool_closure
 from mien.stages.context import Context, write_json
 from mien.stages.faces import LearnedFaces, learned_faces, original, prepared_faces
+from mien.stages.generator_page import write_page
 
 if TYPE_CHECKING:
     from mien.stages.scorers import TrainedScorer
@@ -91,9 +92,7 @@ def _judge_one(context: Context, name: str) -> dict[str, Any]:
         out / "figures.json",
         {"verdict": verdict.to_json(), "figures": figures.to_json(), "judge": judge.digest},
     )
-    from mien.stages.generator_page import write_page
-
-    page = write_page(context, name, sides.pool, figures, verdict, judge.digest)
+    page = write_page(context, name, figures, verdict, judge)
     log.info("judged", extra={"pool": name, "verdict": verdict.kind, "page": str(page)})
     return _summary(figures, verdict.kind)
 

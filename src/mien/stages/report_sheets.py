@@ -22,10 +22,11 @@ CELL_PX = 96
 def sheets(context: Context) -> tuple[Sheet, ...]:
     """Draw one sheet a set, as the network sees the faces: after preprocessing."""
     names = list(context.params.preprocess.sets)
-    return tuple(_sheet(context, name, context.prepared(name)) for name in names)
+    return tuple(set_sheet(context, name, context.prepared(name)) for name in names)
 
 
-def _sheet(context: Context, name: str, version: Version) -> Sheet:
+def set_sheet(context: Context, name: str, version: Version) -> Sheet:
+    """Draw the sheet of one set."""
     rows = _chosen(version, context)
     ids = {s.id for row in rows for s in row.values()}
     images = {
