@@ -119,7 +119,7 @@ def _blind(facts: Facts, found: Comparison) -> str:
 def _basis(facts: Facts, found: Comparison) -> str:
     level = f"{100 * (1 - facts.alpha):g}"
     return (
-        f"({level} % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}; "
+        f"({level} % interval {_signed(found.low)} to {_signed(found.high)}; "
         f"{found.subjects} subjects, {found.seeds} seeds)"
     )
 
@@ -131,7 +131,11 @@ def points(fraction: float) -> str:
 
 
 def _change(fraction: float) -> str:
-    return f"{100 * fraction:+.1f} points"
+    return f"{_signed(fraction)} points"
+
+
+def _signed(fraction: float) -> str:
+    return f"{100 * fraction:+.1f}".replace("-", "−")
 
 
 def about_more(number: int, unit: str) -> str:
@@ -140,7 +144,8 @@ def about_more(number: int, unit: str) -> str:
     The number is rounded up to two digits: the advice is no more exact than that.
     """
     step = 10 ** max(len(str(number)) - 2, 0)
-    return f"about {-(-number // step) * step:,} more {unit}{'' if number == 1 else 's'}"
+    rounded = f"{-(-number // step) * step:,}".replace(",", "\u202f")  # as all counts of the report
+    return f"about {rounded} more {unit}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

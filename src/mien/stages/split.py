@@ -11,7 +11,7 @@ import numpy as np
 from mien.core.digest import seed_of
 from mien.core.errors import Corrupt, Invalid
 from mien.core.manifest import Manifest
-from mien.core.split import Part, Split
+from mien.core.split import PARTS, Part, Split
 from mien.params import SplitParams
 from mien.splits.subjects import cross_validate, split_counts, split_fractions
 from mien.stages.context import Context, write_json
@@ -62,7 +62,7 @@ def read_splits(context: Context) -> tuple[Split, ...]:
     splits = tuple(
         Split(
             by=s["by"],
-            parts={p: tuple(u) for p, u in s["parts"].items()},
+            parts={p: tuple(s["parts"][p]) for p in PARTS if p in s["parts"]},
             seed=s["seed"],
             fold=s["fold"],
             folds=s["folds"],

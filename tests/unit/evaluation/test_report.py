@@ -207,7 +207,7 @@ def test_seeds_can_be_what_is_missing(data) -> None:
         )
         return headline(decision).words
 
-    assert words(1234, 0) == "Not enough data: about 1,300 more subjects"
+    assert words(1234, 0) == "Not enough data: about 1\u202f300 more subjects"
     assert words(0, 4) == "Not enough data: about 4 more seeds"
     assert words(1, 1) == "Not enough data: about 1 more subject and about 1 more seed"
     assert words(0, 1000) == "Not enough data: training varies too much"

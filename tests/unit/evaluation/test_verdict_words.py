@@ -13,8 +13,8 @@ from mien.evaluation.verdict_words import about_more
         (1, "about 1 more subject"),
         (99, "about 99 more subjects"),
         (101, "about 110 more subjects"),
-        (1234, "about 1,300 more subjects"),
-        (12_000, "about 12,000 more subjects"),
+        (1234, "about 1\u202f300 more subjects"),
+        (12_000, "about 12\u202f000 more subjects"),
     ],
 )
 def test_the_advice_has_two_digits(number, said):
@@ -25,5 +25,5 @@ def test_the_advice_has_two_digits(number, said):
 @given(st.integers(1, 10_000_000))
 def test_the_advice_is_never_too_few(number):
     """What is said is at least what it takes, and at most a tenth more."""
-    said = int(about_more(number, "seed").split()[1].replace(",", ""))
+    said = int(about_more(number, "seed").split(" ")[1].replace("\u202f", ""))
     assert number <= said <= 1.1 * number
