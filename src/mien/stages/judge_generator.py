@@ -151,6 +151,8 @@ def _figures(
     scorer: Scorer = judge.scorer
     pool, real = sides.pool.faces, sides.real.faces
     identities = [s.identity for s in sides.pool.samples]
+    # A pool from photos shows a person several times.
+    shown = [s.subject or s.identity for s in sides.pool.samples]
     of_pool, of_real = scorer.features(pool.images), scorer.features(real.images)
     people = real.subjects
     seen = [t.faces.images for t in sides.training]
@@ -172,11 +174,11 @@ def _figures(
         ),
         kept=IdentityKept(
             space=SPACE,
-            synthetic=separation(of_pool, identities, pool.labels),
+            synthetic=separation(of_pool, shown, pool.labels),
             real=separation(of_real, real.subjects, real.labels),
         ),
         distinct=distinct(
-            _pixels(pool.images[_once(pool.labels == one, identities)]),
+            _pixels(pool.images[_once(pool.labels == one, shown)]),
             _pixels(real.images[_once(real.labels == one, real.subjects)]),
             space="pixels",
         ),
