@@ -111,6 +111,7 @@ def fit_noise(  # noqa: PLR0912
             step, seen = course.step, course.step * spec.batch
             if team.any(hooks.cancelled(), device):
                 course.wall_s = wall_before + time.perf_counter() - resumed
+                course.scalars = {"path_mean": float(path_mean)}
                 if team.speaks and math.isfinite(float(sums.sum())):
                     hooks.save(snapshot(course, networks, optimisers, sums))
                 raise Interrupted(f"training was interrupted after {seen} faces")
@@ -130,8 +131,8 @@ def fit_noise(  # noqa: PLR0912
                 real, labels = pool.at(step * spec.n_critic + again, mine)
                 given = None if spec.unconditional else labels
                 name: tuple[object, ...] = ("d", step, again)
-                turn = Turn(name, real, given, *draw_noise(spec, name, mine, device), weight)
-                placement.seed(seed_of(*name, spec.seed, team.rank))
+                noise = draw_noise(spec, name, mine, device)
+                turn = Turn(name, mine.start, real, given, *noise, weight)
                 course.micro = accumulate(
                     partial(game.d_loss, turn), own, course.micro, spec.ghost, discriminator
                 )
@@ -147,8 +148,8 @@ def fit_noise(  # noqa: PLR0912
             generator.requires_grad_(True)
             discriminator.requires_grad_(False)
             name = ("g", step)
-            turn = Turn(name, real, given, *draw_noise(spec, name, mine, device), weight)
-            placement.seed(seed_of(*name, spec.seed, team.rank))
+            noise = draw_noise(spec, name, mine, device)
+            turn = Turn(name, mine.start, real, given, *noise, weight)
             course.micro = accumulate(
                 partial(game.g_loss, turn), own, course.micro, spec.ghost, generator
             )

@@ -30,6 +30,7 @@ class Turn:
 
     Attributes:
         name: of its randomness: step and turn.
+        first: place of its first face in the whole batch.
         real: (N, C, S, S) real faces.
         labels: (N,) int64 of the real faces, and what the generated ones shall show; or None.
         z: (N, Z) noise.
@@ -38,6 +39,7 @@ class Turn:
     """
 
     name: tuple[object, ...]
+    first: int
     real: Tensor
     labels: Tensor | None
     z: Tensor
@@ -65,7 +67,7 @@ class Game:
 
     def d_loss(self, turn: Turn, part: slice) -> Tensor:
         """Score how the discriminator tells real from generated and names classes; a scalar."""
-        spec, y = self.spec, _of(turn.labels, part)
+        spec, y = self.spec, self._begin(turn, part, "loss")
         with torch.no_grad():
             fake = self._fake(turn, part)
         real = self._seen(turn.real[part], turn, "real", part)
@@ -79,7 +81,7 @@ class Game:
             if spec.aux_on_fakes and classes_fake is not None:
                 named = named + class_loss(classes_fake, y)
         if spec.loss == "wgan_gp":
-            mix = self._uniform(turn, part)
+            mix = torch.rand(len(real), device=real.device)
             loss = loss + spec.gamma * gradient_penalty(
                 lambda x: cast("Tensor", self.discriminator(x, y)[0]), real, fake, mix
             )
@@ -92,7 +94,7 @@ class Game:
 
         In fp32, for it is a gradient of a gradient.
         """
-        y = _of(turn.labels, part)
+        y = self._begin(turn, part, "penalty")
         faces = [turn.real[part]]
         if self.spec.regulariser == "r1r2":
             with torch.no_grad():
@@ -106,7 +108,7 @@ class Game:
 
     def g_loss(self, turn: Turn, part: slice) -> Tensor:
         """Score how badly the generated faces pass as real and as their class; a scalar."""
-        spec, y = self.spec, _of(turn.labels, part)
+        spec, y = self.spec, self._begin(turn, part, "loss")
         fake = self._seen(self._fake(turn, part), turn, "fake", part)
         said, classes = self._judged(fake, y)
         said_real = None
@@ -134,10 +136,18 @@ class Game:
 
         half = slice(part.start, part.start + max(1, (part.stop - part.start) // 2))
         generator = cast("Any", self.generator)
-        styles = generator.styles(turn.z[half], _of(turn.labels, half))
+        styles = generator.styles(turn.z[half], self._begin(turn, half, "path"))
         found, new = path_length(generator.draw(styles), styles, mean)
         moved.append(new.detach())
         return found * (self.spec.path_length_weight * self.spec.path_length_every)
+
+    def _begin(self, turn: Turn, part: slice, what: str) -> Tensor | None:
+        """Start the random draws of a part, the same however often it is asked; its labels."""
+        self.placement.seed(self._seed(turn, part, what))
+        return _of(turn.labels, part)
+
+    def _seed(self, turn: Turn, part: slice, what: str) -> int:
+        return seed_of(what, self.spec.seed, *turn.name, turn.first + part.start)
 
     def _fake(self, turn: Turn, part: slice) -> Tensor:
         with self.placement.autocast():
@@ -153,14 +163,7 @@ class Game:
         """Augment what the discriminator sees, real or generated, differently each time."""
         if not self.spec.augment:
             return faces
-        augment = _augment()
-        seed = seed_of("augment", self.spec.seed, *turn.name, kind, part.start)
-        return augment(faces, self.spec.augment, seed)
-
-    def _uniform(self, turn: Turn, part: slice) -> Tensor:
-        source = torch.Generator().manual_seed(seed_of("mix", self.spec.seed, *turn.name))
-        drawn = torch.rand(len(turn.real), generator=source)
-        return drawn[part].to(self.placement.device)
+        return _augment()(faces, self.spec.augment, self._seed(turn, part, f"augment {kind}"))
 
     def _note(self, turn: Turn, part: slice, **values: Tensor) -> None:
         """Add a part's means to the report."""
