@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import struct
-import warnings
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from pathlib import Path, PurePosixPath
-
-from PIL import Image
 
 from mien.core.errors import Forbidden, Invalid, NotFound
 from mien.datasets.reading import Notes
-from mien.imaging import headers
-from mien.imaging.decode import LIMITS
+from mien.imaging.decode import LIMITS, measure
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -161,12 +155,12 @@ def read_image(path: Path, name: str) -> tuple[bytes, int, int]:
     """Read an image file as it is; returns bytes, width, height.
 
     Raises:
-        Invalid: ``EMPTY_IMAGE``; ``IMAGE_TOO_LARGE``, before it is read; what ``measure`` raises.
+        Invalid: ``IMAGE_TOO_LARGE``, before it is read; what ``imaging.decode.measure`` raises.
         NotFound: ``FILE_MISSING``.
         Forbidden: ``UNREADABLE``.
     """
     data = read_bytes(path, name)
-    return data, *measure(data, name)
+    return data, *measure(data, name=name)
 
 
 def read_bytes(path: Path, name: str) -> bytes:
@@ -198,50 +192,3 @@ def read_bytes(path: Path, name: str) -> bytes:
         raise Forbidden(
             "UNREADABLE", f"{name} may not be read", hint="give read permission"
         ) from None
-
-
-def measure(data: bytes, name: str, *, extension: bool = True) -> tuple[int, int]:
-    """Read width and height in pixels from an image's header; nothing is decoded.
-
-    They are those stored, before any EXIF rotation.
-
-    Args:
-        data: encoded bytes.
-        name: of the file, for messages.
-        extension: refuse a name that claims another format than the bytes have.
-
-    Raises:
-        Invalid: naming the file. ``EMPTY_IMAGE``, ``UNSUPPORTED_FORMAT``, ``WRONG_EXTENSION``,
-            ``TRUNCATED_IMAGE``, ``IMAGE_TOO_MANY_PIXELS``, ``BROKEN_IMAGE``.
-    """
-    if not data:
-        raise _bad_image("EMPTY_IMAGE", name, "has no bytes")
-    kind = headers.sniff(data)
-    if kind is None:
-        raise _bad_image("UNSUPPORTED_FORMAT", name, "is not PNG, JPEG, WebP, TIFF or BMP")
-    claim = headers.claimed(name)
-    if extension and claim not in (None, kind):
-        raise _bad_image("WRONG_EXTENSION", name, f"is named like {claim} but is {kind}")
-    if headers.ends_early(data, kind):
-        raise _bad_image("TRUNCATED_IMAGE", name, f"({kind}) ends too early")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data), formats=[kind]) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise _bad_image("IMAGE_TOO_MANY_PIXELS", name, f"is too large: {error}") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError) as error:
-        raise _bad_image("BROKEN_IMAGE", name, f"({kind}) has no readable header") from error
-    if max(width, height) > LIMITS.max_side_px or width * height > LIMITS.max_pixels:
-        raise _bad_image("IMAGE_TOO_MANY_PIXELS", name, f"is too large: {width} × {height}")
-    return width, height
-
-
-def _bad_image(reason: str, name: str, what: str) -> Invalid:
-    return Invalid(
-        reason,
-        f"{name} {what}",
-        hint="restore, convert or rename it, or remove it from the database",
-        details={"file": name},
-    )

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mien.core.errors import Corrupt, Invalid, invalid_fields
 from mien.core.sample import Item, Sample
-from mien.datasets.files import measure
 from mien.datasets.labels import translate_alias
+from mien.imaging.decode import STORED, measure
 
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Sample))
 ATTRIBUTE_PREFIX = "attributes."  # a column "attributes.age" is one attribute
@@ -122,7 +122,7 @@ def row_to_item(
             hint="restore the image from a good copy, or remove the digest",
             details={"file": name},
         )
-    width, height = measure(image, where, extension=False)
+    width, height = measure(image, name=where, limits=STORED)
     if row.width and row.height:
         width, height = row.width, row.height
     origin = row.source or source

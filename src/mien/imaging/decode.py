@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from typing import Literal
@@ -104,14 +105,50 @@ def decode(data: bytes, *, name: str = "", limits: Limits = LIMITS) -> UInt8:
         raise _unreadable(data, kind, name, error) from None
 
 
+def measure(data: bytes, *, name: str = "", limits: Limits = LIMITS) -> tuple[int, int]:
+    """Check all that can be told before decoding; returns the stored width and height in pixels.
+
+    They are those of the header, before any EXIF rotation.
+
+    Args:
+        data: encoded bytes.
+        name: of the file, for messages; its extension must not claim another format.
+        limits: as for ``decode``.
+
+    Raises:
+        Invalid: as ``decode``, also ``TRUNCATED_IMAGE`` where the end is missing.
+    """
+    kind = _kind(data, name, limits)
+    if headers.ends_early(data, kind):
+        raise _truncated(data, kind, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=[kind]) as picture:
+                _check_size(picture, data, kind, name, limits)
+                return picture.size
+    except Invalid:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(name, str(error)) from None
+    except _FOREIGN as error:
+        raise _unreadable(data, kind, name, error) from None
+
+
 def _kind(data: bytes, name: str, limits: Limits) -> str:
     if not data:
-        raise Invalid("EMPTY_IMAGE", f"{_called(name)} has no bytes", hint="restore or remove it")
+        raise Invalid(
+            "EMPTY_IMAGE",
+            f"{_called(name)} has no bytes",
+            hint="restore or remove it",
+            details={"file": name},
+        )
     if len(data) > limits.max_bytes:
         raise Invalid(
             "IMAGE_TOO_LARGE",
             f"{_called(name)} has {len(data)} bytes, more than {limits.max_bytes}",
             hint="make it smaller",
+            details={"file": name},
         )
     kind = headers.sniff(data)
     if kind is None:
@@ -119,6 +156,7 @@ def _kind(data: bytes, name: str, limits: Limits) -> str:
             "UNSUPPORTED_FORMAT",
             f"{_called(name)} is no image that is read here: it begins with {data[:8]!r}",
             hint="PNG, JPEG, WebP, TIFF and BMP are read",
+            details={"file": name},
         )
     claim = headers.claimed(name)
     if limits.extension == "error" and claim not in (None, kind):
@@ -222,15 +260,19 @@ def _unreadable(data: bytes, kind: str, name: str, error: BaseException) -> Inva
             hint="make it smaller, or free some memory",
         )
     if headers.ends_early(data, kind) or "truncated" in str(error).lower():
-        return Invalid(
-            "TRUNCATED_IMAGE",
-            f"{_called(name)} ({kind}, {len(data)} bytes) ends too early",
-            hint="copy it again from its source, or remove it",
-            details={"file": name},
-        )
+        return _truncated(data, kind, name)
     return Invalid(
         "BROKEN_IMAGE",
         f"{_called(name)} ({kind}) cannot be decoded: {error}",
+        hint="copy it again from its source, or remove it",
+        details={"file": name},
+    )
+
+
+def _truncated(data: bytes, kind: str, name: str) -> Invalid:
+    return Invalid(
+        "TRUNCATED_IMAGE",
+        f"{_called(name)} ({kind}, {len(data)} bytes) ends too early",
         hint="copy it again from its source, or remove it",
         details={"file": name},
     )
