@@ -12,10 +12,11 @@ from mien.core.errors import Exhausted, Interrupted, Invalid, NotFound, WrongSta
 from mien.core.hooks import never_cancelled
 from mien.evaluation.filtering import Filter
 from mien.generators.trained import load_generator
-from mien.params import parse_params
+from mien.params import FacesParams, parse_params
 from mien.registry.read import open_version
 from mien.stages import ingest, judge_generator, split, synthesise, train_generator
 from mien.stages.closures import pool_closures
+from mien.stages.faces import learned_faces
 from mien.stages.plans import plan_trials
 from mien.stages.pool_faces import PoolFaces
 from mien.stages.preprocess import run as preprocess
@@ -169,6 +170,19 @@ def test_ready_weights_replace_training_only_under_their_own_recipe(trained, par
     with pytest.raises(Invalid) as error:
         train_generator.run(context)
     assert error.value.reason == "OTHER_RECIPE"
+
+
+def test_only_faces_with_an_attribute_are_learned_from(trained):
+    """`where` chooses by attribute; an attribute that nobody has is an error."""
+    given = {**web(0, 6), "where": {"occlusion": "none"}}
+    spec, classes = trained.params.preprocess.spec, trained.params.classes
+    found = learned_faces(trained, FacesParams.model_validate(given), classes, spec)
+    assert 0 < len(found.faces) < 36
+    assert {s.attributes["occlusion"] for s in found.samples} == {"none"}
+    wrong = FacesParams.model_validate({**given, "where": {"occlusion": "wall"}})
+    with pytest.raises(Invalid) as error:
+        learned_faces(trained, wrong, classes, spec)
+    assert error.value.reason == "EMPTY_SET"
 
 
 def test_a_pool_is_made_from_neutral_photos(trained):

@@ -62,8 +62,15 @@ class TrainingSet:
         return "gray" if self.faces.images.ndim == 3 else "rgb"
 
 
-def training_set(faces: FaceArrays, classes: Sequence[Expression]) -> TrainingSet:
-    """Check one database's labelled faces.
+def training_set(
+    faces: FaceArrays, classes: Sequence[Expression], *, conditional: bool = True
+) -> TrainingSet:
+    """Check one database's faces.
+
+    Args:
+        faces: to train on.
+        classes: the label space.
+        conditional: the generator learns labels; one that only invents identities needs none.
 
     Raises:
         Invalid: ``EMPTY_SET``; ``IMAGE_SIZE`` when not square; ``UNLABELLED`` when no face has a
@@ -79,14 +86,14 @@ def training_set(faces: FaceArrays, classes: Sequence[Expression]) -> TrainingSe
             hint="preprocess them first",
         )
     labelled = faces.labels >= 0
-    if not labelled.any():
+    if conditional and not labelled.any():
         raise Invalid(
             "UNLABELLED",
             "no face has a label of the label space",
             hint="train on a labelled version, or correct `expressions`",
         )
     found = np.unique(faces.labels[labelled])
-    if len(found) < 2:
+    if conditional and len(found) < 2:
         raise Invalid(
             "ONE_CLASS",
             f"all labelled faces show {classes[int(found[0])]}; two classes are the least",

@@ -21,10 +21,12 @@ class FacesParams(Section):
             split's; or a rendered database, described in place.
         share: of its people, from–to in a seeded order, so that a teacher and a judge can learn
             from different people of one database.
+        where: manifest attribute → the value it must have (``occlusion: none``).
     """
 
     database: Name | DatabaseParams
     share: tuple[Fraction, Fraction] = (0.0, 1.0)
+    where: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _usable(self) -> FacesParams:

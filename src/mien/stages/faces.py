@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -67,13 +68,14 @@ def learned_faces(
     """
     source = _version(context, wanted.database)
     arrays = set_arrays("faces", _prepared(context, source, spec), context.cache)
-    found = _chosen(arrays, classes, spec, kept=_people(context, wanted, arrays.manifest, source))
+    people = _people(context, wanted, arrays.manifest, source)
+    found = _chosen(arrays, classes, spec, people=people, where=wanted.where)
     if not len(found.faces):
         raise Invalid(
             "EMPTY_SET",
             f"{_name(wanted.database)} has no usable face of {', '.join(classes)} in its share "
-            f"{wanted.share}",
-            hint="correct faces.database, faces.share or the expressions",
+            f"{wanted.share}{f' where {dict(wanted.where)}' if wanted.where else ''}",
+            hint="correct faces.database, faces.share, faces.where or the expressions",
         )
     return found
 
@@ -91,14 +93,18 @@ def _chosen(
     classes: Sequence[Expression],
     spec: PreprocessSpec,
     *,
-    kept: frozenset[str] | None = None,
+    people: frozenset[str] | None = None,
+    where: Mapping[str, str] = MappingProxyType({}),
 ) -> LearnedFaces:
     """Take the usable faces with one of the labels, of some people or of all."""
     index = {e: i for i, e in enumerate(classes)}
     chosen = [
         s
         for s in arrays.manifest
-        if s.expression in index and not s.failure and (kept is None or (s.subject or s.id) in kept)
+        if s.expression in index
+        and not s.failure
+        and (people is None or (s.subject or s.id) in people)
+        and all(s.attributes.get(key) == value for key, value in where.items())
     ]
     labels = [index[s.expression] for s in chosen if s.expression is not None]
     return LearnedFaces(

@@ -154,7 +154,8 @@ def _ready(source: Path, recipe: Recipe, out: Path) -> Generator:
 def _data(context: Context, recipe: Recipe) -> tuple[list[LearnedFaces], TrainingSet]:
     given = recipe.given
     first = learned_faces(context, given.faces, recipe.classes, recipe.spec)
-    data = training_set(first.faces, recipe.classes)
+    conditional = recipe.preset.params.get("classes") != 0  # 0: identities only, no labels
+    data = training_set(first.faces, recipe.classes, conditional=conditional)
     if given.also is None:
         return [first], data
     second = learned_faces(context, given.also, recipe.classes, recipe.spec)
