@@ -7,7 +7,7 @@ import numpy as np
 from mien.core.arrays import Double, Float, Int
 from mien.core.errors import Invalid
 
-_BLOCK = 1024
+_BLOCK = 512
 
 
 def centred(*sets: Float) -> tuple[Double, ...]:

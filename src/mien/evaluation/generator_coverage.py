@@ -21,7 +21,7 @@ from mien.evaluation.feature_neighbours import centred, squared_distances, squar
 from mien.evaluation.generator_distances import check_features
 
 NEIGHBOURS = 5
-_BLOCK = 1024
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.arrays import Double, Float, Int
+from mien.core.arrays import Double, Float
 from mien.core.digest import seed_of
 from mien.core.errors import Invalid
 from mien.evaluation.clusters import cluster_indices, random_halves
 
 PROJECTED = 128
-_BLOCK = 2048
+_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +293,3 @@ def check_features(*sets: Float, at_least: int = 1) -> None:
         if not np.isfinite(features).all():
             bad = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
             raise Invalid("FEATURES", f"the features of face {bad} are not finite")
-
-
-def same_size(first: int, second: int, seed: object) -> tuple[Int, Int]:
-    """Choose rows so that both sets have as many: two index arrays of equal length."""
-    n = min(first, second)
-    rng = np.random.Generator(np.random.Philox(seed_of("same size", seed)))
-    return np.sort(rng.permutation(first)[:n]), np.sort(rng.permutation(second)[:n])

@@ -61,7 +61,8 @@ class Memorised:
         faces: generated faces looked at.
         training: training faces they were compared with.
         level: score from which a face counts as a copy.
-        highest: the highest score of a face that is no copy; how near the rest comes.
+        highest: the highest score of a face that is no copy: how near the rest comes; -1 where
+            none was like enough to be compared in full.
     """
 
     copies: tuple[Copy, ...]
