@@ -16,32 +16,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.core.columns import COLUMNS, to_columns
 from mien.core.digest import digest_bytes
 from mien.core.errors import AlreadyExists, Conflict, Exhausted, Forbidden, Invalid
 from mien.core.manifest import Licence
 from mien.core.sample import Item, Sample
 from mien.datasets.folder import LICENCES, MANIFEST, UNLABELLED
 from mien.datasets.parquet import LICENCES_KEY
-from mien.datasets.rows import COLUMNS, cells_of
+from mien.datasets.rows import FIELDS, cells_of
 from mien.imaging import headers
 
 Format = Literal["folder", "parquet", "csv"]
 _PART_ROWS = 4096
 _ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp"}
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_TYPES: Mapping[str, pa.DataType] = {
-    "image": _IMAGE,
-    **{name: pa.string() for name in COLUMNS},
-    **{name: pa.float64() for name in ("valence", "arousal", "intensity")},
-    **{name: pa.int64() for name in ("frame", "width", "height")},
-    "parents": pa.list_(pa.string()),
-    "landmarks": pa.list_(pa.list_(pa.float64())),
-}
 _FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
 
 
@@ -147,7 +140,7 @@ def _write_images(
 ) -> int:
     count = 0
     with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as file:
-        rows = csv.DictWriter(file, ["path", *COLUMNS])
+        rows = csv.DictWriter(file, ["path", *FIELDS])
         rows.writeheader()
         for count, item in enumerate(items, 1):  # noqa: B007
             path = f"{place(item.sample)}/{file_name(item)}"
@@ -184,10 +177,6 @@ def _with_digest(item: Item) -> Sample:
     return replace(item.sample, digest=digest_bytes(item.image))
 
 
-def _fields(sample: Sample) -> dict[str, Any]:
-    return {name: getattr(sample, name) for name in COLUMNS}
-
-
 def _licences_json(licences: Mapping[str, Licence]) -> str:
     plain = {name: asdict(each) for name, each in sorted(licences.items())}
     return json.dumps(plain, ensure_ascii=False, indent=2)
@@ -195,21 +184,14 @@ def _licences_json(licences: Mapping[str, Licence]) -> str:
 
 def _write_parquet(items: Iterator[Item], folder: Path, licences: Mapping[str, Licence]) -> int:
     schema = pa.schema(
-        list(_TYPES.items()),
+        [("image", _IMAGE), *COLUMNS.items()],
         metadata={b"huggingface": json.dumps(_FEATURES), LICENCES_KEY: _licences_json(licences)},
     )
     count = part = 0
-    while rows := [_parquet_row(item) for item in islice(items, _PART_ROWS)]:
-        table = pa.Table.from_pylist(rows, schema=schema)
+    while rows := list(islice(items, _PART_ROWS)):
+        images = [{"bytes": item.image, "path": file_name(item)} for item in rows]
+        columns = to_columns([_with_digest(item) for item in rows])
+        table = pa.table({"image": pa.array(images, _IMAGE), **columns}, schema=schema)
         pq.write_table(table, folder / f"part-{part:05d}.parquet", row_group_size=512)
         count, part = count + len(rows), part + 1
     return count
-
-
-def _parquet_row(item: Item) -> dict[str, Any]:
-    values = _fields(_with_digest(item))
-    values["attributes"] = json.dumps(dict(item.sample.attributes), sort_keys=True)
-    values["parents"] = list(item.sample.parents)
-    values["landmarks"] = [list(point) for point in item.sample.landmarks]
-    values["expression"] = str(item.sample.expression) if item.sample.expression else None
-    return {"image": {"bytes": item.image, "path": file_name(item)}, **values}

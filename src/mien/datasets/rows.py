@@ -14,7 +14,7 @@ from mien.core.sample import Item, Sample
 from mien.datasets.labels import translate_alias
 from mien.imaging.decode import STORED, measure
 
-COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Sample))
+FIELDS: tuple[str, ...] = tuple(f.name for f in fields(Sample))
 ATTRIBUTE_PREFIX = "attributes."  # a column "attributes.age" is one attribute
 _JSON_COLUMNS = ("parents", "attributes", "landmarks")
 
@@ -150,7 +150,7 @@ def qualified(subject: str | None, source: str) -> str | None:
 
 def cells_of(sample: Sample) -> dict[str, str]:
     """Return a sample as CSV cells; ``parse_row`` of them gives the same sample."""
-    return {column: _cell(column, getattr(sample, column)) for column in COLUMNS}
+    return {column: _cell(column, getattr(sample, column)) for column in FIELDS}
 
 
 def _cell(column: str, value: Any) -> str:
@@ -170,7 +170,7 @@ def check_columns(
     Raises:
         Invalid: ``UNKNOWN_COLUMN`` naming file and column.
     """
-    known = (*COLUMNS, *extra)
+    known = (*FIELDS, *extra)
     for column in columns:
         if column not in known and not column.startswith(ATTRIBUTE_PREFIX):
             raise Invalid(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.core.columns import COLUMNS, from_table
 from mien.core.digest import digest_bytes
 from mien.core.errors import Corrupt, NotFound
 from mien.core.manifest import Manifest, VersionInfo
 from mien.core.sample import Item, Sample
 from mien.registry.layout import MANIFEST, SHARDS, corrupt, open_inside, read_info
-from mien.registry.rows import COLUMNS, from_table
 from mien.registry.shards import PLACE
 
 _OPEN_SHARDS = 64

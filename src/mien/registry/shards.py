@@ -14,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.core.columns import COLUMNS, to_columns
 from mien.core.digest import digest_bytes, digest_file
 from mien.core.errors import Invalid
 from mien.core.expression import EXPRESSIONS
 from mien.core.sample import Item, Sample
 from mien.registry.layout import SHARDS, shard_name
-from mien.registry.rows import COLUMNS, LABELS, stored, to_columns
+from mien.registry.rows import LABELS, stored
 from mien.registry.staging import disk_errors
 
 GROUP_ROWS = 1024

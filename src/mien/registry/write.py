@@ -10,13 +10,13 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.core.columns import COLUMNS
 from mien.core.digest import digest_file
 from mien.core.errors import AlreadyExists, Corrupt, Invalid, NotFound
 from mien.core.manifest import Licence, Manifest, Provenance, VersionInfo
 from mien.core.sample import Item, Sample
 from mien.registry.layout import MANIFEST, plain_info, read_info, write_info
 from mien.registry.read import open_version
-from mien.registry.rows import COLUMNS
 from mien.registry.shards import PLACE, Packed, pack
 from mien.registry.staging import disk_errors, move_in, staged, sync_tree
 

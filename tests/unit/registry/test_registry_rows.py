@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mien.core.columns import COLUMNS, from_table, to_columns
 from mien.core.errors import Invalid
 from mien.core.expression import EXPRESSIONS
 from mien.core.manifest import Manifest
 from mien.core.sample import Sample
-from mien.registry.rows import COLUMNS, from_table, stored, to_columns
+from mien.registry.rows import stored
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 name = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
