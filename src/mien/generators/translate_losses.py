@@ -39,6 +39,16 @@ class Players:
     discriminator: nn.Module
     teacher: Teacher | None
 
+    @property
+    def taught(self) -> bool:
+        """Whether the teacher's class loss takes the place of the discriminator's own."""
+        return self.teacher is not None and self.spec.teacher_weight > 0
+
+    @property
+    def class_weight(self) -> float:
+        """Weight of the discriminator's own class loss."""
+        return 0.0 if self.taught else self.spec.class_weight
+
 
 def discriminator_terms(players: Players, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """Score the discriminator on a batch: the loss, and its terms by name."""
@@ -52,7 +62,7 @@ def discriminator_terms(players: Players, batch: Batch) -> tuple[Tensor, dict[st
     game = discriminator_loss(spec.loss, _flat(real_scores), _flat(fake_scores))
     classes = class_loss(_within(real_logits, batch.known), batch.labels)
     terms = {"d": game, "d_class": classes}
-    loss = game + spec.class_weight * classes
+    loss = game + players.class_weight * classes
     if spec.gp_weight:
         slope = gradient_penalty(
             lambda faces: critic(faces, batch.target)[0], real, fake, batch.mix
@@ -72,8 +82,8 @@ def generator_terms(players: Players, batch: Batch) -> tuple[Tensor, dict[str, T
         "g": generator_loss(spec.loss, _flat(scores)),
         "g_class": class_loss(_within(logits, batch.known), batch.target),
     }
-    weights = {"g": 1.0, "g_class": spec.class_weight}
-    if players.teacher is not None and spec.teacher_weight:
+    weights = {"g": 1.0, "g_class": players.class_weight}
+    if players.teacher is not None and players.taught:
         said = players.teacher(seen)
         terms["teacher"] = class_loss(_within(said, batch.known), batch.target)
         weights["teacher"] = spec.teacher_weight
@@ -86,7 +96,7 @@ def generator_terms(players: Players, batch: Batch) -> tuple[Tensor, dict[str, T
         terms["same"] = (stays * (made.faces - batch.faces)).abs().mean()
         weights["same"] = spec.same_weight
     if made.change is not None and spec.change_weight:
-        terms["change"] = made.change.abs().mean()
+        terms["change"] = _variation(made.change)
         weights["change"] = spec.change_weight
     if made.flow is not None and spec.smooth_weight:
         terms["smooth"] = _variation(made.flow)
@@ -113,8 +123,8 @@ def _within(logits: Tensor, known: Tensor) -> Tensor:
     return logits.float().masked_fill(~known, -1e4)
 
 
-def _variation(flow: Tensor) -> Tensor:
-    """Mean absolute displacement and mean absolute difference between neighbours."""
-    across = (flow[..., 1:] - flow[..., :-1]).abs().mean()
-    down = (flow[..., 1:, :] - flow[..., :-1, :]).abs().mean()
-    return flow.abs().mean() + across + down
+def _variation(planes: Tensor) -> Tensor:
+    """Mean absolute value plus mean absolute difference of neighbours: sparse, and no scribbles."""
+    across = (planes[..., 1:] - planes[..., :-1]).abs().mean()
+    down = (planes[..., 1:, :] - planes[..., :-1, :]).abs().mean()
+    return planes.abs().mean() + across + down

@@ -60,14 +60,16 @@ class TranslateSpec(BaseModel):
         d_depth: halvings of the discriminator.
         spectral: the modern discriminator's layers have slope 1 at most.
         critic_steps: discriminator steps to one of the generator.
-        class_weight: of the discriminator's own class loss, in both networks.
+        class_weight: of the discriminator's own class loss, in both networks, where there is no
+            teacher: beside one it is not needed, and what pleases it is texture.
         teacher_weight: of the frozen teacher's class loss, where there is a teacher.
         cycle_weight: of the way there and back, mean absolute difference; the modern heads start
             from the source as it is and need none, which saves a third of a step. On CUDA the
             gradient of going back through a warp is summed in no fixed order.
         same_weight: of the change to faces that are asked to stay in their class.
-        change_weight: of residual and displacement: what keeps hair and background.
-        smooth_weight: of the displacement's variation between neighbours.
+        change_weight: of what is painted and its variation between neighbours: what keeps hair
+            and background, and makes the face move rather than be painted.
+        smooth_weight: of the displacement and its variation between neighbours.
         gp_weight: of the gradient penalty; ``wgan_gp`` only.
         lr: learning rate of the generator.
         lr_d: of the discriminator.
@@ -97,12 +99,12 @@ class TranslateSpec(BaseModel):
     d_depth: int = Field(4, ge=1, le=8)
     spectral: bool = False
     critic_steps: int = Field(1, ge=1, le=20)
-    class_weight: float = Field(0.5, ge=0.0)
-    teacher_weight: float = Field(0.3, ge=0.0)
+    class_weight: float = Field(1.0, ge=0.0)
+    teacher_weight: float = Field(0.5, ge=0.0)
     cycle_weight: float = Field(0.0, ge=0.0)
     same_weight: float = Field(5.0, ge=0.0)
-    change_weight: float = Field(2.0, ge=0.0)
-    smooth_weight: float = Field(10.0, ge=0.0)
+    change_weight: float = Field(2.5, ge=0.0)
+    smooth_weight: float = Field(5.0, ge=0.0)
     gp_weight: float = Field(0.0, ge=0.0)
     lr: float = Field(5e-4, gt=0.0)
     lr_d: float = Field(1e-3, gt=0.0)
