@@ -6,7 +6,6 @@ a picture's best matches are candidates, which ``copy_check`` then compares in f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -72,16 +71,13 @@ def _views() -> tuple[View, ...]:
 VIEWS = _views()
 
 
-def copy_candidates(
-    pictures: UInt8, training: UInt8, *, keep: int = 3, views: Sequence[View] = VIEWS
-) -> Candidates:
-    """Find the training faces that each picture resembles most in any view.
+def copy_candidates(pictures: UInt8, training: UInt8, *, keep: int = 3) -> Candidates:
+    """Find the training faces that each picture resembles most in any of ``VIEWS``.
 
     Args:
         pictures: (Q, H, W) or (Q, H, W, 3) uint8.
         training: (N, H, W[, 3]) uint8.
         keep: matches kept for a picture, each of another training face.
-        views: to look at the training faces in.
 
     Raises:
         Invalid: ``IMAGE_SHAPES``; ``EMPTY_BASE`` without a training face.
@@ -97,7 +93,7 @@ def copy_candidates(
         np.zeros((len(asked), keep), dtype=np.int64),
         np.full((len(asked), keep), -2.0, dtype=np.float32),
     )
-    for index, view in enumerate(views):
+    for index, view in enumerate(VIEWS):
         seen = _placed(_described(training, view), mean, basis)
         for start in range(0, len(asked), _QUERIES):
             rows = np.arange(start, min(start + _QUERIES, len(asked)))
