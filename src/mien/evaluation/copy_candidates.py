@@ -19,8 +19,8 @@ _DIMS = 96  # principal components kept
 _QUERIES, _SOURCES = 512, 1024  # a tile of scores stays in the processor's cache
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 # (side of the crop, positions a direction): crops down to four fifths, nowhere farther from one
-# of these than 3 % of the side.
-_CROPS = ((1.0, 1), (0.94, 2), (0.88, 3), (0.82, 4))
+# of these than 2.5 % of the side.
+_CROPS = ((1.0, 1), (0.95, 2), (0.9, 3), (0.85, 4), (0.8, 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _views() -> tuple[View, ...]:
 VIEWS = _views()
 
 
-def copy_candidates(pictures: UInt8, training: UInt8, *, keep: int = 3) -> Candidates:
+def copy_candidates(pictures: UInt8, training: UInt8, *, keep: int = 4) -> Candidates:
     """Find the training faces that each picture resembles most in any of ``VIEWS``.
 
     Args:

@@ -9,7 +9,7 @@ from mien.core.arrays import Double, Float
 from mien.evaluation.copy_candidates import View
 
 _ITERATIONS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
-_SMOOTHING_PX = 5  # of the alignment: lets it find 2 px
+_SMOOTHING_PX = 3  # of the alignment: lets it find what lies between two views
 _FINE, _COARSE = 0.8, 3.0  # standard deviations of the band that is compared, pixels
 _NEIGHBOURHOOD = 4.0  # standard deviation of the place whose strength is taken out, pixels
 _FLOOR = 8.0  # gray levels: weaker detail than this stays weak, or noise would count
