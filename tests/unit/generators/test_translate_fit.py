@@ -275,6 +275,16 @@ def test_faces_of_a_wrong_size_are_refused():
     assert caught.value.reason == "IMAGE_SIZE"
 
 
+@pytest.mark.parametrize(("taught", "learns"), [(teacher, False), (None, True)])
+def test_a_teacher_takes_the_place_of_the_discriminators_classes(taught, learns):
+    """The discriminator's own class logits are learned only where nobody teaches."""
+    states = []
+    hooks = TrainHooks(teacher=taught, save=states.append, save_every_s=0.0)
+    train(bars(), {**TINY, "kimg": 0.024}, hooks)
+    first, last = (s["discriminator"]["classes.weight"] for s in (states[0], states[-1]))
+    assert (not torch.equal(first, last)) is learns
+
+
 def test_faces_in_the_class_asked_for_are_kept():
     """With only the identity term, the generator leaves alone what is already right."""
     params = {**TINY, "kimg": 0.4, "same_weight": 50.0, "cycle_weight": 0.0}
