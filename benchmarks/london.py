@@ -19,7 +19,7 @@ import numpy as np
 
 from mien.compose import make_context
 from mien.evaluation.repeated_splits import repeated_splits_interval
-from mien.params import load_params
+from mien.params.project import load_params
 from mien.stages.context import Context
 from mien.stages.evaluate import read_evidence
 from mien.stages.pipeline import run_stage

@@ -15,7 +15,7 @@ from mien.compose import make_context
 from mien.core.split import Arm
 from mien.evaluation.evidence import subject_scores
 from mien.evaluation.null_check import null_check
-from mien.params import load_params
+from mien.params.project import load_params
 from mien.stages.plans import plan_trials
 from mien.stages.split import read_splits
 from mien.stages.sweep import load_sets, run_trials

@@ -10,7 +10,7 @@ from pathlib import Path
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
 from mien.core.ports import Executor, Tracker
-from mien.params import Params
+from mien.params.project import Params
 from mien.settings import load_settings
 from mien.stages.context import Context
 

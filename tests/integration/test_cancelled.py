@@ -8,7 +8,7 @@ import pytest
 
 from mien.compose import make_context
 from mien.core.errors import Interrupted
-from mien.params import load_params
+from mien.params.project import load_params
 from mien.stages import sweep
 
 

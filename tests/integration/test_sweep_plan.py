@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.compose import make_context
-from mien.params import load_params
+from mien.params.project import load_params
 from mien.stages import sweep
 from mien.stages.sweep_cost import wall_seconds
 

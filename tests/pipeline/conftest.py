@@ -11,7 +11,7 @@ import yaml
 from mien.adapters.local_executor import InlineExecutor
 from mien.compose import trial_here
 from mien.core.hooks import never_cancelled, no_progress
-from mien.params import parse_params
+from mien.params.project import parse_params
 from mien.stages.context import Context
 from mien.stages.pipeline import run_all
 

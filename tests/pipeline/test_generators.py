@@ -12,7 +12,8 @@ from mien.core.errors import Exhausted, Interrupted, Invalid, NotFound, WrongSta
 from mien.core.hooks import never_cancelled
 from mien.evaluation.filtering import Filter
 from mien.generators.trained import load_generator
-from mien.params import FacesParams, parse_params
+from mien.params.generators import FacesParams
+from mien.params.project import parse_params
 from mien.registry.read import open_version
 from mien.stages import ingest, judge_generator, split, synthesise, train_generator
 from mien.stages.closures import pool_closures

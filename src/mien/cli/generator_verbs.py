@@ -40,7 +40,7 @@ def train_generator(
     A training that was stopped goes on when it is started again. With --preset, --database and
     --name it trains one that params.yaml does not name, on a database of this project.
     """
-    from mien.params import FacesParams, TrainGeneratorParams
+    from mien.params.generators import FacesParams, TrainGeneratorParams
     from mien.stages.pipeline import run_stage
 
     if preset is None and (database or name or option or size_px):

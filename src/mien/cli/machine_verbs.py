@@ -21,7 +21,7 @@ params = typer.Typer(help="The parameter file.", no_args_is_help=True, rich_mark
 @params.command("check")
 def check(ctx: typer.Context) -> None:
     """Validate the parameter file; names every key at fault."""
-    from mien.params import load_params
+    from mien.params.project import load_params
 
     options = options_of(ctx)
     found = load_params(options.params, options.overrides)

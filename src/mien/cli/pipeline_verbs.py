@@ -51,7 +51,8 @@ def ingest(
     if origin not in (None, "real", "synthetic"):
         raise typer.BadParameter(f"--origin {origin!r} is neither real nor synthetic")
     from mien.core.overrides import read_pairs
-    from mien.params import NAME, DatabaseParams
+    from mien.params.data import DatabaseParams
+    from mien.params.section import NAME
     from mien.settings import load_settings
     from mien.stages.ingest import Door, ingest_one
 

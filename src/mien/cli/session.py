@@ -76,7 +76,7 @@ def hooks(ctx: typer.Context) -> Iterator[Hooks]:
 def project(ctx: typer.Context) -> Iterator[Context]:
     """Open the project in the current folder."""
     from mien.compose import make_context
-    from mien.params import load_params
+    from mien.params.project import load_params
 
     options = options_of(ctx)
     with hooks(ctx) as given:

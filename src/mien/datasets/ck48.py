@@ -13,7 +13,7 @@ from mien.core.sample import Item, Sample
 from mien.datasets.files import images_in, listing, read_image, relative, unexpected
 from mien.datasets.labels import CK48_FOLDERS, translate
 from mien.datasets.reading import Source
-from mien.params import Section
+from mien.params.section import Section
 
 CK48_LICENCE = Licence(
     name="research only (CK+ agreement)",

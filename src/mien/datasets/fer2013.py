@@ -17,7 +17,7 @@ from mien.datasets.files import images_in, listing, read_image, relative, unexpe
 from mien.datasets.labels import FER2013_FOLDERS, FER2013_NUMBERS, translate
 from mien.datasets.reading import Source
 from mien.imaging.encode import encode_png
-from mien.params import Section
+from mien.params.section import Section
 
 FER2013_LICENCE = Licence(
     name="research only (as distributed for the ICML 2013 challenge)",

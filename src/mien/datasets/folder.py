@@ -29,7 +29,7 @@ from mien.datasets.files import (
 from mien.datasets.labels import ALIASES, USAGES, translate_alias
 from mien.datasets.reading import Notes, Source
 from mien.datasets.rows import check_columns, parse_row, qualified, row_to_item
-from mien.params import Section
+from mien.params.section import Section
 
 MANIFEST = "manifest.csv"
 LICENCES = "licences.json"

@@ -19,7 +19,7 @@ from mien.datasets.files import images_in, read_image
 from mien.datasets.labels import LONDON_FOLDERS
 from mien.datasets.reading import Source
 from mien.morphable.landmarks import london_68
-from mien.params import Section
+from mien.params.section import Section
 
 LONDON_LICENCE = Licence(
     name="CC-BY-4.0",

@@ -23,7 +23,7 @@ from mien.datasets.folder import parse_licences
 from mien.datasets.labels import translate_alias
 from mien.datasets.reading import Source
 from mien.datasets.rows import check_columns, parse_row, row_to_item
-from mien.params import Section
+from mien.params.section import Section
 
 LICENCES_KEY = b"mien.licences"  # in the schema's metadata: source → licence as JSON
 MANIFEST_TABLE = "manifest.parquet"  # of a dataset version: rows without images

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mien.core.closure import Closure
 from mien.core.errors import Invalid
-from mien.params import PoolParams
+from mien.params.generators import PoolParams
 from mien.stages.context import Context
 
 

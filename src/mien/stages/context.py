@@ -14,7 +14,7 @@ from mien.core.digest import digest_file, digest_of
 from mien.core.errors import Corrupt, NotFound, WrongState
 from mien.core.hooks import Cancelled, OnProgress
 from mien.core.ports import Executor, Tracker
-from mien.params import Params
+from mien.params.project import Params
 from mien.registry.read import Version, open_version
 from mien.registry.staging import disk_errors
 

@@ -20,7 +20,8 @@ from mien.core.manifest import Manifest, Provenance
 from mien.core.preprocess import PreprocessSpec
 from mien.core.sample import Sample
 from mien.datasets.table import read
-from mien.params import DatabaseParams, FacesParams
+from mien.params.data import DatabaseParams
+from mien.params.generators import FacesParams
 from mien.registry.read import Version, open_version
 from mien.registry.write import write_version
 from mien.stages.arrays import SetArrays, load_images, set_arrays

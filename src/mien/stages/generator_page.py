@@ -12,7 +12,7 @@ import mien
 from mien.evaluation.generator_gates import GeneratorFigures, GeneratorVerdict
 from mien.evaluation.generator_page import GeneratorPage, render_generator_page
 from mien.evaluation.report_data import Note, Sheet
-from mien.params import PoolParams
+from mien.params.generators import PoolParams
 from mien.stages.closures import generator_folder
 from mien.stages.context import Context, whole
 from mien.stages.report_sheets import set_sheet

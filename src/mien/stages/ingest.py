@@ -14,7 +14,7 @@ from mien.core.hooks import OnProgress, Progress
 from mien.core.manifest import Provenance, VersionInfo
 from mien.core.sample import Item, Origin
 from mien.datasets.table import read
-from mien.params import DatabaseParams
+from mien.params.data import DatabaseParams
 from mien.registry.write import write_version
 from mien.stages.context import Context, write_json
 

@@ -24,7 +24,7 @@ from mien.evaluation.generator_gates import judge_generator as hold_against_gate
 from mien.evaluation.generator_identity import IdentityKept, distinct, separation
 from mien.evaluation.generator_usefulness import AccuracyScore, accuracy_score
 from mien.evaluation.memorisation import Memorised, find_copies, training_neighbours
-from mien.params import FacesParams, PoolParams, ScorerParams
+from mien.params.generators import FacesParams, PoolParams, ScorerParams
 from mien.stages.closures import check_closure, pool_closure
 from mien.stages.context import Context, write_json
 from mien.stages.faces import LearnedFaces, learned_faces, original, prepared_faces

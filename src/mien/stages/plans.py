@@ -16,7 +16,8 @@ from mien.core.manifest import Manifest
 from mien.core.sample import Sample
 from mien.core.split import Arm, Protocol, Split
 from mien.core.trial import TrialPlan
-from mien.params import Params, SweepParams
+from mien.params.project import Params
+from mien.params.sweep import SweepParams
 from mien.splits.mix import Mix, Row, identity_order, mix_arm, part_rows, unit_size
 from mien.stages.arrays import SetArrays
 from mien.stages.closures import check_closure

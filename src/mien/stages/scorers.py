@@ -17,7 +17,7 @@ from mien.core.expression import Expression
 from mien.core.faces import FaceArrays
 from mien.core.preprocess import PreprocessSpec
 from mien.evaluation.generator_fidelity import Judged
-from mien.params import ScorerParams
+from mien.params.generators import ScorerParams
 from mien.recognition.files import SavedModel, load_model, save_model
 from mien.recognition.fit import fit
 from mien.recognition.predict import CnnScorer, with_weights

@@ -12,7 +12,7 @@ from mien.core.digest import seed_of
 from mien.core.errors import Corrupt, Invalid
 from mien.core.manifest import Manifest
 from mien.core.split import PARTS, Part, Split
-from mien.params import SplitParams
+from mien.params.data import SplitParams
 from mien.splits.subjects import cross_validate, split_counts, split_fractions
 from mien.stages.context import Context, write_json
 
@@ -37,6 +37,9 @@ def run(context: Context) -> None:
             "splits": [asdict(s) for s in splits],
         },
     )
+    # Later stages depend on these folders in dvc.yaml, also where nothing is trained or made.
+    for stage in ("train_generator", "synthesise"):
+        context.folder(stage).mkdir(parents=True, exist_ok=True)
     sizes: dict[str, object] = {p: len(u) for p, u in splits[0].parts.items() if u}
     sizes |= {"copies": copies} if copies else {}
     log.info("split", extra={"by": params.by, "splits": len(splits), **sizes})

@@ -23,7 +23,7 @@ from mien.generators.requests import check_balance, plan_requests
 from mien.imaging.decode import STORED, decode
 from mien.imaging.detect import make_detector
 from mien.imaging.preprocess import preprocess
-from mien.params import PoolParams
+from mien.params.generators import PoolParams
 from mien.registry.read import Version, open_version
 from mien.registry.write import write_version
 from mien.stages.closures import generator_folder

@@ -34,7 +34,7 @@ from mien.generators.trained import (
     two_databases,
 )
 from mien.imaging.encode import encode_png
-from mien.params import TrainGeneratorParams
+from mien.params.generators import TrainGeneratorParams
 from mien.registry.staging import disk_errors
 from mien.stages.context import Context, code_digest, whole, write_json
 from mien.stages.faces import LearnedFaces, learned_faces

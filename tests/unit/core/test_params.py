@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from mien.core.errors import Invalid, NotFound
-from mien.params import load_params, parse_params
+from mien.params.project import load_params, parse_params
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from mien.core.expression import EKMAN_SIX, Expression
 from mien.core.manifest import Licence
-from mien.params import Section
+from mien.params.section import Section
 
 DEMO_LICENCE = Licence(
     name="CC0-1.0", commercial=True, consent="no person is shown", citation="rendered by mien"
