@@ -19,7 +19,7 @@ from mien.core.ports import Scorer
 from mien.evaluation.generator_coverage import coverage
 from mien.evaluation.generator_distances import frechet, kid
 from mien.evaluation.generator_fidelity import Judged, fidelity
-from mien.evaluation.generator_gates import GeneratorFigures, balance
+from mien.evaluation.generator_gates import GateLimits, GeneratorFigures, balance
 from mien.evaluation.generator_gates import judge_generator as hold_against_gates
 from mien.evaluation.generator_identity import IdentityKept, distinct, separation
 from mien.evaluation.generator_usefulness import AccuracyScore, accuracy_score
@@ -86,7 +86,9 @@ def _judge_one(context: Context, name: str) -> dict[str, Any]:
     judge = _independent(context, name, pool, params.judge, params.real)
     sides = _sides(context, name, pool, params.real)
     figures = _figures(context, sides, judge, classes)
-    verdict = hold_against_gates(figures)
+    # Real people who look alike are not the translator's fault.
+    limits = GateLimits(alike=None) if pool.identities == "photos" else GateLimits()
+    verdict = hold_against_gates(figures, limits)
     out = context.folder("judge_generator", name)
     write_json(
         out / "figures.json",
