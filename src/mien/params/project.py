@@ -50,6 +50,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _names_meet(self) -> Params:
         wrong = [*self._unknown_sets(), *self._unknown_sources(), *self._unknown_generators()]
+        wrong += self._wrong_blends()
         if self.split.database not in self.ingest:
             wrong.append(f"split.database: {self.split.database!r} is not ingested")
         blind = set(self.evaluate.blind)
@@ -84,6 +85,24 @@ class Params(Section):
             stage, _, source = where.partition("/")
             if source not in getattr(self, stage):
                 wrong.append(f"preprocess.sets.{name}: {stage}.{source} does not exist")
+        return wrong
+
+    def _wrong_blends(self) -> list[str]:
+        wrong = []
+        for name, blend in self.sweep.blends.items():
+            where = f"sweep.blends.{name}"
+            if name in self.preprocess.sets:
+                wrong.append(f"{where}: a set has that name already")
+            wrong += [
+                f"{where}: {p!r} is not among sweep.pools"
+                for p in blend.pools
+                if p not in self.sweep.pools
+            ]
+            wrong += [
+                f"{where}.factors: {e!r} is not among expressions"
+                for e in blend.factors
+                if e not in self.expressions
+            ]
         return wrong
 
     def _unknown_generators(self) -> list[str]:

@@ -43,11 +43,24 @@ class PaperParams(Section):
     lr: float = Field(1e-4, gt=0)
 
 
+class BlendParams(Section):
+    """A pool that is drawn from others: several generators together, or more of some classes.
+
+    Attributes:
+        pools: identities are taken from them in turn.
+        factors: expression → how many times as many of its images as of the others.
+    """
+
+    pools: list[Name] = Field(min_length=1)
+    factors: dict[str, Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=dict)
+
+
 class SweepParams(Section):
     """The arms, the protocols and the classifier.
 
     Attributes:
         pools: set names the ratios are drawn from.
+        blends: further pools, made of those: their names are used like theirs.
         ratios: units added; 0 is always run.
         synthetic_only: units of the synthetic-only arm, or None.
         more_real: set of further real faces for the ceiling arm, or None.
@@ -61,6 +74,7 @@ class SweepParams(Section):
     """
 
     pools: list[Name] = Field(min_length=1)
+    blends: dict[Name, BlendParams] = Field(default_factory=dict)
     ratios: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     synthetic_only: int | None = Field(None, ge=1)
     more_real: Name | None = None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,30 @@ class Mix:
         """Synthetic images per real image; inf for synthetic only."""
         added = len(self.rows) - self.real
         return added / self.real if self.real else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an arm draws its units from: one pool, or several in turn.
+
+    Attributes:
+        pools: set name → manifest; identities are taken from them in turn.
+        factors: expression → how many times as many of its images; 1 where none is given.
+    """
+
+    pools: Mapping[str, Manifest]
+    factors: Mapping[Expression, int] = field(default_factory=dict)
+
+    def order(self, seed: int) -> list[tuple[str, list[Sample]]]:
+        """Order the identities by seed, pool by pool in turn: set name and faces of each.
+
+        It ends with the pool that has the fewest, so that every prefix is as mixed as the whole.
+        """
+        orders = [
+            [(name, cell) for cell in identity_order(manifest, seed=seed)]
+            for name, manifest in self.pools.items()
+        ]
+        return [cell for round_ in zip(*orders, strict=False) for cell in round_]
 
 
 def part_rows(dataset: str, manifest: Manifest, units: Sequence[str], by: str) -> list[Row]:
@@ -124,7 +148,7 @@ def mix_arm(
     *,
     real: Sequence[Row],
     split: Split,
-    pool: Manifest | None,
+    source: Source | None,
     seed: int,
     classes: Sequence[Expression],
 ) -> Mix:
@@ -134,7 +158,7 @@ def mix_arm(
         arm: what is mixed.
         real: rows of the training part.
         split: that made them.
-        pool: manifest the arm draws from; None only at ratio 0.
+        source: what the arm draws from; None only at ratio 0.
         seed: of the pool draw (and of the permutation in the shuffled control).
         classes: the label space; other labels are left out.
 
@@ -143,30 +167,42 @@ def mix_arm(
     """
     size = unit_size(real, split)
     wanted = arm.ratio * size
-    added: list[Row] = []
-    if wanted:
-        if pool is None:
-            raise Invalid(
-                "NO_POOL",
-                f"arm {arm.name} names no pool to draw from",
-                hint="only ratio 0 needs none",
-            )
-        order = identity_order(pool, seed=seed)
-        if len(order) < wanted:
-            raise Invalid(
-                "RATIO_ABOVE_POOL",
-                f"{arm.name} needs {wanted} identities ({arm.ratio} units of {size}), but the pool "
-                f"{arm.pool!r} offers {len(order)}",
-                hint=f"raise synthesise.{arm.pool}.units or lower the ratio",
-                details={"wanted": str(wanted), "offered": str(len(order))},
-            )
-        chosen = [s for cell in order[:wanted] for s in cell if s.expression in classes]
-        added = [Row(arm.pool, s.id, s.expression) for s in chosen if s.expression is not None]
+    added = _drawn(arm, source, size, seed, classes) if wanted else []
     if arm.kind == "shuffled":
         added = permute_labels(added, seed)
     kept = [] if arm.kind == "synthetic" else list(real)
     by = "subject" if split.by == "subject" else "image"
     return Mix((*kept, *added), len(kept), wanted, size, by)
+
+
+def _drawn(
+    arm: Arm, source: Source | None, size: int, seed: int, classes: Sequence[Expression]
+) -> list[Row]:
+    if source is None:
+        raise Invalid(
+            "NO_POOL",
+            f"arm {arm.name} names no pool to draw from",
+            hint="only ratio 0 needs none",
+        )
+    order = source.order(seed)
+    times = {e: source.factors.get(e, 1) for e in classes}
+    wanted = arm.ratio * size * max(times.values())
+    if len(order) < wanted:
+        raise Invalid(
+            "RATIO_ABOVE_POOL",
+            f"{arm.name} needs {wanted} identities ({arm.ratio} units of {size}"
+            f"{f', {max(times.values())}-fold' if max(times.values()) > 1 else ''}), but the pool "
+            f"{arm.pool!r} offers {len(order)}",
+            hint=f"raise the units of {', '.join(source.pools)} under synthesise, or lower the "
+            "ratio",
+            details={"wanted": str(wanted), "offered": str(len(order))},
+        )
+    return [
+        Row(name, s.id, s.expression)
+        for place, (name, cell) in enumerate(order[:wanted])
+        for s in cell
+        if s.expression in times and place < arm.ratio * size * times[s.expression]
+    ]
 
 
 def permute_labels(rows: Sequence[Row], seed: int) -> list[Row]:

@@ -18,7 +18,7 @@ from mien.core.split import Arm, Protocol, Split
 from mien.core.trial import TrialPlan
 from mien.params.project import Params
 from mien.params.sweep import SweepParams
-from mien.splits.mix import Mix, Row, identity_order, mix_arm, part_rows, unit_size
+from mien.splits.mix import Mix, Row, Source, identity_order, mix_arm, part_rows, unit_size
 from mien.stages.arrays import SetArrays
 from mien.stages.closures import check_closure
 from mien.stages.context import code_digest
@@ -47,7 +47,7 @@ def arms_of(sweep: SweepParams, protocol: Protocol) -> list[Arm]:
     ratios = sweep.ratios
     if protocol == "paper" and sweep.paper_ratios is not None:
         ratios = [r for r in ratios if r in sweep.paper_ratios]
-    for pool in sweep.pools:
+    for pool in (*sweep.pools, *sweep.blends):
         arms += [Arm("ratio", r, pool=pool) for r in ratios]
     first = sweep.pools[0]
     if sweep.synthetic_only is not None:
@@ -167,7 +167,7 @@ class _Planner:
             arm,
             real=self.parts["train"],
             split=self.split,
-            pool=self._pool(arm.pool) if arm.pool else None,
+            source=self._source(arm.pool) if arm.pool else None,
             seed=seed,
             classes=self.classes,
         )
@@ -176,6 +176,16 @@ class _Planner:
             roles["mixed_test"] = [*self.parts["test"], *mixed]
         self._check_apart(mix)
         return mix, roles
+
+    def _source(self, name: str) -> Source:
+        """What an arm of this pool, or of this blend of pools, draws from."""
+        blend = self.params.sweep.blends.get(name)
+        if blend is None:
+            return Source({name: self._pool(name)})
+        return Source(
+            {pool: self._pool(pool) for pool in blend.pools},
+            {Expression(e): factor for e, factor in blend.factors.items()},
+        )
 
     def digest(self, rows: Sequence[Row]) -> str:
         """Name rows by their images and labels, not by where they lie."""
@@ -220,6 +230,8 @@ class _Planner:
 
         Faces made from photos of training people cannot be: they would be tested on.
         """
+        if name in self.params.sweep.blends:
+            return []
         people = set(self.sets[self.database].manifest.subjects)
         each = self.params.sweep.mixed_test_identities
         allowed = self._allowed(name)

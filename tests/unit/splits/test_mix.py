@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.core.errors import Invalid
-from mien.core.expression import EKMAN_SIX
+from mien.core.expression import EKMAN_SIX, Expression
 from mien.core.manifest import Manifest
 from mien.core.sample import Origin, Sample
 from mien.core.split import Arm, ArmKind, Split
-from mien.splits.mix import identity_order, mix_arm, part_rows, permute_labels
+from mien.splits.mix import Source, identity_order, mix_arm, part_rows, permute_labels
 
 
 def faces(source: str, people: int, *, rounds: int = 1, origin: Origin = "synthetic") -> Manifest:
@@ -44,9 +44,8 @@ ROWS = part_rows("lab", REAL, SPLIT.parts["train"], "subject")
 
 def mixed(ratio: int, seed: int = 0, *, kind: ArmKind = "ratio", pool: Manifest | None = None):
     arm = Arm(kind, ratio, pool="pool" if ratio else "")
-    return mix_arm(
-        arm, real=ROWS, split=SPLIT, pool=pool or faces("pool", 30), seed=seed, classes=EKMAN_SIX
-    )
+    source = Source({"pool": pool or faces("pool", 30)})
+    return mix_arm(arm, real=ROWS, split=SPLIT, source=source, seed=seed, classes=EKMAN_SIX)
 
 
 @given(seed=st.integers(0, 50), small=st.integers(0, 3), more=st.integers(1, 3))
@@ -125,3 +124,47 @@ def test_a_pool_of_nobody_is_dealt_one_of_each_class():
     assert Counter(r.label for r in mix.rows[mix.real :]) == dict.fromkeys(EKMAN_SIX, 8)
     with pytest.raises(Invalid, match="10"):
         mixed(3, pool=pool)
+
+
+@given(seed=st.integers(0, 50), ratio=st.integers(1, 5))
+def test_a_blend_takes_from_its_pools_in_turn(seed, ratio):
+    """Half of every unit is from each, and a larger ratio contains the smaller."""
+    source = Source({"one": faces("one", 10), "two": faces("two", 30)})
+
+    def drawn(units):
+        arm = Arm("ratio", units, pool="both")
+        return mix_arm(
+            arm, real=ROWS, split=SPLIT, source=source, seed=seed, classes=EKMAN_SIX
+        ).rows[len(ROWS) :]
+
+    rows = drawn(ratio)
+    assert Counter(r.dataset for r in rows) == dict.fromkeys(["one", "two"], ratio * 2 * 6)
+    assert rows[: len(rows) - 24] == (drawn(ratio - 1) if ratio > 1 else ())
+
+
+@given(seed=st.integers(0, 50), ratio=st.integers(1, 2), factor=st.integers(1, 3))
+def test_a_class_that_needs_it_gets_more(seed, ratio, factor):
+    """Fear gets `factor` times the images of the others; everything else is as without."""
+    source = Source({"pool": faces("pool", 30)}, {Expression.FEAR: factor})
+    arm = Arm("ratio", ratio, pool="more_fear")
+    mix = mix_arm(arm, real=ROWS, split=SPLIT, source=source, seed=seed, classes=EKMAN_SIX)
+    counts = Counter(r.label for r in mix.rows[mix.real :])
+    assert counts.pop(Expression.FEAR) == ratio * factor * 4
+    assert set(counts.values()) == {ratio * 4}
+    assert set(mixed(ratio, seed).rows) <= set(mix.rows)
+
+
+def test_a_blend_that_asks_for_too_much_names_its_pools():
+    """The message names the pools to make larger."""
+    source = Source({"one": faces("one", 3), "two": faces("two", 30)})
+    with pytest.raises(Invalid) as error:
+        mix_arm(
+            Arm("ratio", 2, pool="both"),
+            real=ROWS,
+            split=SPLIT,
+            source=source,
+            seed=0,
+            classes=EKMAN_SIX,
+        )
+    assert error.value.reason == "RATIO_ABOVE_POOL"
+    assert "one, two" in error.value.hint
