@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo demo-weights london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo stack london report ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,21 +22,12 @@ $(STAMP): pyproject.toml constraints.txt
 
 venv: $(STAMP)  ## Create .venv with everything in it
 
-TRAIN := --set train_generator.identities.weights=null --set train_generator.expressions.weights=null
-
-demo: $(STAMP)  ## From nothing to a decided ratio in minutes; FROM_SCRATCH=1 trains the GANs too
-ifdef FROM_SCRATCH
-	$(BIN)/mien $(TRAIN) run
-else
+demo: $(STAMP)  ## From nothing to a decided ratio on rendered faces, in minutes
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
-endif
 	@echo "report: $(CURDIR)/report/index.html"
 
-demo-weights: $(STAMP)  ## Train the demo's GANs anew and keep their weights in weights/ (an hour)
-	$(BIN)/mien --root runs/weights $(TRAIN) train-generator
-	mkdir -p weights
-	for name in identities expressions; do rm -rf weights/$$name; \
-	  cp -r runs/weights/data/train_generator/$$name/generator weights/$$name; done
+stack: $(STAMP)  ## Train two GANs on rendered faces, judge them, and ask the same question of theirs
+	$(BIN)/mien --params params/stack.yaml --root runs/stack run
 
 london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
 	$(BIN)/python -m benchmarks.london
