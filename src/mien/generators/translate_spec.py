@@ -68,7 +68,8 @@ class TranslateSpec(BaseModel):
             gradient of going back through a warp is summed in no fixed order.
         same_weight: of the change to faces that are asked to stay in their class.
         change_weight: of what is painted and its variation between neighbours: what keeps hair
-            and background, and makes the face move rather than be painted.
+            and background. So large, the face moves and is hardly painted; at a third of it, the
+            game ends in smudges around eyes and mouth.
         smooth_weight: of the displacement and its variation between neighbours.
         gp_weight: of the gradient penalty; ``wgan_gp`` only.
         lr: learning rate of the generator.
@@ -100,18 +101,18 @@ class TranslateSpec(BaseModel):
     spectral: bool = False
     critic_steps: int = Field(1, ge=1, le=20)
     class_weight: float = Field(1.0, ge=0.0)
-    teacher_weight: float = Field(0.5, ge=0.0)
+    teacher_weight: float = Field(1.5, ge=0.0)
     cycle_weight: float = Field(0.0, ge=0.0)
-    same_weight: float = Field(5.0, ge=0.0)
-    change_weight: float = Field(2.5, ge=0.0)
-    smooth_weight: float = Field(5.0, ge=0.0)
+    same_weight: float = Field(10.0, ge=0.0)
+    change_weight: float = Field(9.0, ge=0.0)
+    smooth_weight: float = Field(15.0, ge=0.0)
     gp_weight: float = Field(0.0, ge=0.0)
     lr: float = Field(5e-4, gt=0.0)
     lr_d: float = Field(1e-3, gt=0.0)
     betas: tuple[float, float] = (0.5, 0.99)
     decay_from: float = Field(0.6, ge=0.0, le=1.0)
     batch: int = Field(32, ge=2, le=4096)
-    kimg: float = Field(80.0, gt=0.0)
+    kimg: float = Field(36.0, gt=0.0)
     ema_kimg: float = Field(2.0, ge=0.0)
     flip: bool = True
     augment: tuple[str, ...] = ()
