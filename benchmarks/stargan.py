@@ -97,7 +97,7 @@ def trained(recipe, faces, seconds, teacher, more):
     spent = time.process_time() - tick + trial
     figures = {"kimg": made.kimg, "cpu_s": spent}
     what = ("translate", "stargan", SEVEN, SPEC.size_px, SPEC.channels)
-    return Generator(*what, made.spec, made.weights, Closure(), figures)
+    return Generator(*what, made.spec, made.weights, Closure(), figures=figures)
 
 
 def judged(name, generator, judge, faces, outside):
