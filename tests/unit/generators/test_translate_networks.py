@@ -157,4 +157,6 @@ def test_a_displacement_is_enlarged_as_torch_enlarges():
     generator = build_generator(SEVEN, parse_translate_spec(TINY))
     flow = torch.randn(2, 2, 4, 4)
     wide = torch.nn.functional.interpolate(flow, (16, 16), mode="bilinear")
-    assert torch.allclose(generator.enlarge_flow @ flow @ generator.enlarge_flow.t(), wide, atol=1e-5)
+    assert torch.allclose(
+        generator.enlarge_flow @ flow @ generator.enlarge_flow.t(), wide, atol=1e-5
+    )
