@@ -1,7 +1,5 @@
 """The style backbone behind the engine noise: the same face for the same name."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from mien.generators.trained import Generator, save_generator
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory):
     """A generator as after some training: pictures, noise and mean style are not zero."""
     spec = NoiseSpec(backbone="style", size_px=32, channels=3, classes=0, z_dim=16, width=8)
     torch.manual_seed(0)

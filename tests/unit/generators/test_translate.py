@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engine(folder) -> TranslateEngine:
+def engine(folder):
     return make_engine("translate", {"generator": str(folder)})
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mien.recognition.augment import GEOMETRIC, PLAIN, Geometry, draw_maps, warp, warp_on_device
 from mien.recognition.batches import Pool
 from mien.training.device import place
-from mien.training.tensors import planes, to_network
+from mien.training.tensors import planes, to_images, to_network
 
 
 def smooth(count=4, size_px=64, seed=0):
@@ -100,9 +100,10 @@ def test_labels_are_kept(make_faces):
     assert np.array_equal(faces.images, make_faces(30).images), "the faces at rest are untouched"
 
 
-def test_normalisation_is_imagings():
-    """All 256 values become the same floats as in the imaging room, to the bit."""
-    from mien.imaging.convert import to_float
-
-    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    assert np.array_equal(to_network(torch.from_numpy(values)).numpy(), to_float(values))
+def test_every_level_survives_the_network_and_back():
+    """All 256 values become floats in [-1, 1], evenly, and come back as they were."""
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    floats = to_network(planes(values))
+    assert (float(floats.min()), float(floats.max())) == (-1.0, 1.0)
+    assert torch.allclose(floats.flatten().diff(), torch.tensor(2 / 255), atol=1e-6)
+    assert torch.equal(to_images(floats), values)
