@@ -165,7 +165,7 @@ def main():
     faces, _ = load(0, given.subjects)
     seconds = given.minutes * 60.0
     tick = time.process_time()
-    network = with_weights(CLASSIFIER, classifier(faces, min(80.0, 4 * given.subjects / 50), 1))
+    network = with_weights(CLASSIFIER, classifier(faces, min(80.0, 30.0 + given.subjects / 20), 1))
     network.requires_grad_(False)
     taught = time.process_time() - tick
     modern = trained("modern", faces, seconds - taught, lambda x: network(x).logits, {})
