@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mien.core.errors import Corrupt, WrongState
 
 # Figures that are better when smaller, by how their names begin; all others when larger.
-SMALLER_IS_BETTER = ("fd", "fid", "kid", "mmd", "distance")
+SMALLER_IS_BETTER = ("fd", "fid", "kid", "mmd", "distance")  # before any "/", as in fd/judge
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Course:
         """Count an evaluation; the count starts again when any figure is the best so far."""
         self.since_best += 1
         for name, value in figures.items():
-            sign = -1.0 if name.startswith(SMALLER_IS_BETTER) else 1.0
+            sign = -1.0 if name.partition("/")[0] in SMALLER_IS_BETTER else 1.0
             if name not in self.figures or sign * value > sign * self.figures[name]:
                 self.figures[name] = value
                 self.since_best = 0
