@@ -29,6 +29,7 @@ from mien.stages.closures import check_closure, pool_closure
 from mien.stages.context import Context, write_json
 from mien.stages.faces import LearnedFaces, learned_faces, original, prepared_faces
 from mien.stages.generator_page import write_page
+from mien.stages.train_generator import resolve
 
 if TYPE_CHECKING:
     from mien.stages.scorers import TrainedScorer
@@ -123,8 +124,9 @@ def _sides(context: Context, name: str, pool: PoolParams, real: FacesParams) -> 
     whole_face = replace(spec, detector="none")
     version = context.version(f"synthesise/{name}")
     made = prepared_faces(context, version, params.classes, whole_face)
+    # In a generator's own label space: identities are learned from neutral faces alone.
     training = tuple(
-        learned_faces(context, params.train_generator[g].faces, params.classes, spec)
+        learned_faces(context, params.train_generator[g].faces, resolve(context, g).classes, spec)
         for g in pool.generators
     )
     return _Sides(
