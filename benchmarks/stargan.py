@@ -100,7 +100,7 @@ def trained(recipe, faces, seconds, teacher, more):
     return Generator(*what, made.spec, made.weights, Closure(), figures=figures)
 
 
-def judged(name, generator, judge, faces, outside):
+def judged(name, generator, judge, faces, outside, sheet):
     """Print one generator's figures; returns its Fréchet distance."""
     translator = Translator(generator)
     sources = np.flatnonzero(faces.labels == NEUTRAL)
@@ -110,6 +110,10 @@ def judged(name, generator, judge, faces, outside):
     for image in made:
         encode_png(image)
     rate = len(made) / (time.process_time() - tick)
+    if sheet is not None:
+        (sheet / f"stargan-{name}.png").write_bytes(
+            encode_png(picture(faces.images[sources], made))
+        )
     people = [faces.subjects[r] for r in rows]
     said = fidelity(
         Judged(judge.probabilities(made), wanted, people),
@@ -141,6 +145,13 @@ def judged(name, generator, judge, faces, outside):
     return far.distance
 
 
+def picture(sources, made):
+    """Lay ten people out, a row each: the neutral face, then what was made of it."""
+    own = made.reshape(len(sources), len(SEVEN), *made.shape[1:])[:10]
+    rows = np.concatenate([sources[:10, None], own], axis=1)
+    return np.concatenate(np.concatenate(rows, axis=1), axis=1)
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--subjects", type=int, default=1000, help="generator and teacher see")
@@ -149,8 +160,11 @@ def main():
     options.add_argument("--minutes", type=float, default=15.0, help="of CPU, each recipe")
     options.add_argument("--judge-kimg", type=float, default=50.0)
     options.add_argument("--generator", type=Path, help="a folder to judge instead of training")
+    options.add_argument("--out", type=Path, help="folder for sheets")
     given = options.parse_args()
     cv2.setNumThreads(1)
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
     judge_faces, _ = load(100_000, given.judge_subjects)
     judge = CnnScorer(CLASSIFIER, classifier(judge_faces, given.judge_kimg, 2))
     test, outside = load(200_000, given.test_subjects)
@@ -160,7 +174,9 @@ def main():
         f"{'recall':>13} {'fd/judge':>16} {'outside':>7} {'faces/s':>7}"
     )
     if given.generator is not None:
-        judged("given", load_generator(given.generator, "translate"), judge, test, outside)
+        judged(
+            "given", load_generator(given.generator, "translate"), judge, test, outside, given.out
+        )
         return
     faces, _ = load(0, given.subjects)
     seconds = given.minutes * 60.0
@@ -170,8 +186,8 @@ def main():
     taught = time.process_time() - tick
     modern = trained("modern", faces, seconds - taught, lambda x: network(x).logits, {})
     published = trained("published", faces, seconds, None, {"evaluations": 1})
-    near = judged("modern", modern, judge, test, outside)
-    far = judged("published", published, judge, test, outside)
+    near = judged("modern", modern, judge, test, outside, given.out)
+    far = judged("published", published, judge, test, outside, given.out)
     print(f"\nteacher: {taught:.0f} CPU s; fd/judge published : modern = {far / near:.1f}×")
 
 
