@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo stack london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,12 +22,20 @@ $(STAMP): pyproject.toml constraints.txt
 
 venv: $(STAMP)  ## Create .venv with everything in it
 
-demo: $(STAMP)  ## From nothing to a decided ratio on rendered faces, in minutes
+demo: $(STAMP) $(if $(FROM_SCRATCH),demo-weights)  ## From nothing to a decided ratio, in minutes; FROM_SCRATCH=1 trains its GANs
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@echo "report: $(CURDIR)/report/index.html"
 
-stack: $(STAMP)  ## Train two GANs on rendered faces, judge them, and ask the same question of theirs
+stack: $(STAMP) $(if $(FROM_SCRATCH),demo-weights)  ## Judge the demo's GANs and ask the question of their faces
 	$(BIN)/mien --params params/stack.yaml --root runs/stack run
+
+TRAINED := identities expressions
+
+demo-weights: $(STAMP)  ## Train the demo's GANs and keep their weights in weights/
+	$(BIN)/mien --params params/stack.yaml --root runs/weights \
+	  $(foreach name,$(TRAINED),--set train_generator.$(name).weights=null) train-generator
+	for name in $(TRAINED); do rm -rf weights/$$name && \
+	  cp -r runs/weights/data/train_generator/$$name/generator weights/$$name || exit 1; done
 
 london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
 	$(BIN)/python -m benchmarks.london
@@ -41,7 +49,7 @@ test: $(STAMP)  ## Run the fast tests
 test-slow: $(STAMP)  ## Run the slow tests as well
 	$(BIN)/python -m pytest -m 'not gpu'
 
-check: lint types imports  ## Style, types, import directions
+check: lint proto-check types imports  ## Style, types, import directions
 
 # A tool that could not be installed is skipped aloud; CHECK_STRICT=1 makes that fail.
 define with
@@ -59,6 +67,13 @@ types: $(STAMP)
 
 imports: $(STAMP)
 	$(call with,lint-imports,lint-imports)
+
+STUBS = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) \
+  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $$(find proto -name '*.proto' | sort)
+
+proto: $(STAMP)  ## Generate the stubs of the wire anew
+	rm -rf src/mien/api && mkdir -p src/mien/api && $(call STUBS,src)
+	find src/mien/api -type d -exec touch {}/__init__.py \;
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format src services tests benchmarks

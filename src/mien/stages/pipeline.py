@@ -74,8 +74,11 @@ def run_all(context: Context) -> None:
 
 
 def _files(context: Context) -> list[tuple[str, str, int, int]]:
-    """List the files of one's own databases: name, size and time tell whether they changed."""
-    roots = {n: context.base / d.root for n, d in context.params.ingest.items() if d.root}
+    """List the files of databases and ready weights: name, size, time tell whether they changed."""
+    params = context.params
+    roots = {n: context.base / d.root for n, d in params.ingest.items() if d.root}
+    ready = {n: g.weights for n, g in params.train_generator.items() if g.weights}
+    roots |= {f"generator {n}": context.base / folder for n, folder in ready.items()}
     return [
         (name, str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns)
         for name, root in sorted(roots.items())
