@@ -32,6 +32,8 @@ class GateLimits:
     Attributes:
         fidelity: least share of the judge's own accuracy on real faces, in every class.
         coverage: least coverage.
+        recall: least recall: what lies in the middle of the real faces covers many of them, and
+            recalls few.
         sigmas: how far its classification accuracy score lies above chance.
         near_copies: largest share of near copies of training faces; exact ones are never allowed.
         alike: largest share of identities that are too near another one; None = not asked, for a
@@ -40,6 +42,7 @@ class GateLimits:
 
     fidelity: float = 0.8
     coverage: float = 0.5
+    recall: float = 0.2
     sigmas: float = 3.0
     near_copies: float = 0.001
     alike: float | None = 0.01
@@ -195,7 +198,7 @@ def judge_generator(
     asked = limits or GateLimits()
     gates = (
         _fidelity(figures.fidelity, asked),
-        _coverage(figures.coverage, asked),
+        *_variety(figures.coverage, asked),
         _useful(figures.usefulness, asked),
         *_copies(figures.memorised, asked),
         *_distinct(figures.distinct, asked.alike),
@@ -264,17 +267,25 @@ def _surely(classes: Sequence[ClassFidelity], limits: GateLimits, *, below: bool
     return any(high < 0 for _, high in ends) if below else all(low >= 0 for low, _ in ends)
 
 
-def _coverage(found: Coverage | None, limits: GateLimits) -> Gate:
-    name = "coverage"
+def _variety(found: Coverage | None, limits: GateLimits) -> Iterator[Gate]:
+    covered, recalled = "coverage", "recall"
     if found is None:
-        return Gate(name, "open", "How much of the real faces' variety is made was not measured.")
-    mine, best = found.synthetic.coverage, found.real.coverage
+        words = "How much of the real faces' variety is made was not measured."
+        yield Gate(covered, "open", words)
+        yield Gate(recalled, "open", words)
+        return
+    mine, best = found.synthetic, found.real
     words = (
-        f"{100 * mine:.0f} % of the real faces have a generated one near (precision"
-        f" {found.synthetic.precision:.2f}, recall {found.synthetic.recall:.2f}); other real"
-        f" faces reach {100 * best:.0f} %; {100 * limits.coverage:.0f} % are asked."
+        f"{100 * mine.coverage:.0f} % of the real faces have a generated one near (precision"
+        f" {mine.precision:.2f}); other real faces reach {100 * best.coverage:.0f} %;"
+        f" {100 * limits.coverage:.0f} % are asked."
     )
-    return Gate(name, "passed" if mine >= limits.coverage else "failed", words)
+    yield Gate(covered, "passed" if mine.coverage >= limits.coverage else "failed", words)
+    words = (
+        f"{100 * mine.recall:.0f} % of the real faces lie where generated ones do; other real"
+        f" faces reach {100 * best.recall:.0f} %; {100 * limits.recall:.0f} % are asked."
+    )
+    yield Gate(recalled, "passed" if mine.recall >= limits.recall else "failed", words)
 
 
 def _useful(found: AccuracyScore | None, limits: GateLimits) -> Gate:
