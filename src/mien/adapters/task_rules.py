@@ -21,7 +21,7 @@ from mien.core.errors import (
     EXIT_USER,
 )
 from mien.core.hooks import Cancelled
-from mien.core.ports import JobState, Task
+from mien.core.ports import TaskState, Task
 
 INTERRUPTED = (EXIT_INTERRUPTED, EXIT_TERMINATED)
 NEVER_RETRIED = (EXIT_DONE, EXIT_USER, EXIT_PERMANENT, *INTERRUPTED)
@@ -53,7 +53,7 @@ def is_done(uri: str) -> bool:
     return bool(system.exists(path))
 
 
-def state_of(exit_code: int) -> JobState:
+def state_of(exit_code: int) -> TaskState:
     """Translate an exit code into how the task ended."""
     if exit_code == EXIT_DONE:
         return "SUCCEEDED"

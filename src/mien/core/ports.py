@@ -131,7 +131,7 @@ class Tracker(Protocol):
         ...
 
 
-JobState = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+TaskState = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class TaskResult:
     """
 
     key: str
-    state: JobState
+    state: TaskState
     exit_code: int | None
     tries: int
     log: str = ""

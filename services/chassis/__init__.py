@@ -1,0 +1,1 @@
+"""The frame every service stands in: errors, log, metrics, health, auth, drain."""

@@ -1,0 +1,1 @@
+"""Generation of faces as a service."""

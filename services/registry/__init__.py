@@ -1,0 +1,1 @@
+"""The registry of dataset versions as a service."""

@@ -1,0 +1,1 @@
+"""Recognition, and promotion of models, as a service."""

@@ -1,0 +1,1 @@
+"""The wire: messages to domain words and back, the error table, clients."""
