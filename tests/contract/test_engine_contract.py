@@ -18,7 +18,7 @@ from mien.core.generation import FaceRequest, SourceFace
 from mien.core.ports import Engine
 from mien.generators.affect_invent import invent
 from mien.generators.affect_params import AffectParams
-from mien.generators.engines import make_engine
+from mien.generators.engines import honours_intensity, make_engine
 from mien.generators.requests import check_balance, plan_requests
 from mien.morphable.head import load_head
 from tests.contract.untrained import untrained
@@ -163,6 +163,7 @@ def test_seed_identity_variation_and_expression_each_matter(named):
         FaceRequest("a", 1, "000001", Expression.HAPPINESS, intensity=0.8, variation=1),
         FaceRequest("a", 1, "000001", Expression.SADNESS, intensity=0.8),
     ]
+    assert honours_intensity(engine) == case.intensity
     if case.intensity:
         others.append(FaceRequest("a", 1, "000001", Expression.HAPPINESS, intensity=0.3))
     pictures = [next(iter(engine.synthesise([r]))).image for r in (first, *others)]

@@ -196,6 +196,29 @@ def test_a_pool_is_made_from_neutral_photos(trained):
     assert not list((trained.cache / "pools").glob("*/*"))  # the parts are gone
 
 
+def test_an_intensity_that_changes_nothing_is_neither_promised_nor_recorded(
+    trained, params, tmp_path
+):
+    """A GAN on noise has one strength a face: a range is refused; without one, none is noted."""
+    small = {"kimg": 0.032, "batch": 16, "ghost": 16, "width": 4, "evaluations": 1}
+    made = {"preset": "acgan", "faces": web(0, 6), "params": small}
+    pool = {"engine": "noise", "units": 1, "params": {"generator": "faces"}}
+    changes = {"train_generator": {"faces": made}, "judge_generator": {}}
+    asked = {"synthesise": {"translated": {**pool, "intensity": [0.6, 1.0]}}}
+    context = changed(trained, params, tmp_path, **changes, **asked)
+    train_generator.run(context)
+    with pytest.raises(Invalid) as error:
+        synthesise.run(context)
+    assert error.value.reason == "INTENSITY_UNSUPPORTED"
+    other = {**params, **changes, "synthesise": {"translated": pool}}
+    synthesise.run(replace(context, params=parse_params(other)))
+    manifest = open_version(context.folder("synthesise", "translated")).manifest
+    assert len(manifest) == 4 * 6
+    assert {s.intensity for s in manifest} == {None}
+    before = open_version(trained.folder("synthesise", "translated")).manifest
+    assert all(0.6 <= s.intensity <= 1.0 for s in before)
+
+
 def test_an_interrupted_pool_goes_on(trained, params, tmp_path, monkeypatch):
     """Killed after a part, started again: the same pool, and the finished part is not made anew."""
     monkeypatch.setattr("mien.stages.pool_faces.PART", 3)

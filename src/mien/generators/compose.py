@@ -13,7 +13,7 @@ from mien.core.errors import Invalid, invalid_fields
 from mien.core.expression import Expression
 from mien.core.generation import FaceRequest, GeneratedFace, SourceFace
 from mien.core.ports import Engine
-from mien.generators.engines import make_engine
+from mien.generators.engines import honours_intensity, make_engine
 
 _VERSION = 1  # raised whenever the same requests would give other pictures: part of the digest
 # What `stack` means: StyleGAN for who it is, StarGAN for what the face shows.
@@ -81,6 +81,11 @@ class ComposeEngine:
     def digest(self) -> str:
         """Name of this exact instance: of both engines."""
         return self._digest
+
+    @property
+    def honours_intensity(self) -> bool:
+        """Whether the expression engine does."""
+        return honours_intensity(self._expression)
 
     def synthesise(self, requests: Iterable[FaceRequest]) -> Iterator[GeneratedFace]:
         """Make the faces, one per request, in order.

@@ -49,6 +49,14 @@ def make_engine(name: str, params: Mapping[str, Any], *, assets: Path | None = N
     return _load(_entry(name)).from_params(params, assets)
 
 
+def honours_intensity(engine: Engine) -> bool:
+    """Tell whether the intensity of a request changes the face; an engine that cannot says so.
+
+    Such an engine has an attribute ``honours_intensity`` that is false; others need none.
+    """
+    return bool(getattr(engine, "honours_intensity", True))
+
+
 def _entry(name: str) -> EntryPoint:
     table = _table()
     if name in table:

@@ -82,6 +82,7 @@ class NoiseEngine:
     """
 
     train = staticmethod(train)
+    honours_intensity = False  # a pool records none, and refuses a range that was asked for
 
     def __init__(self, generator: Generator, sampling: NoiseSampling) -> None:
         self._generator, self._sampling = generator, sampling

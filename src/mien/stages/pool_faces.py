@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby, islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from mien.core.manifest import Licence, Provenance
 from mien.core.parallel import map_ordered
 from mien.core.ports import Engine
 from mien.core.sample import Item, Sample
-from mien.generators.engines import make_engine
+from mien.generators.engines import honours_intensity, make_engine
 from mien.imaging.encode import encode_png
 from mien.registry.read import open_version
 from mien.registry.write import write_version
@@ -51,11 +51,14 @@ class Maker:
     def __call__(self, identities: Sequence[Sequence[FaceRequest]]) -> Passed:
         """Make the faces of some identities, all expressions of each."""
         engine = _engine_here(self)
+        rejected: Mapping[str, int] = {}
         if self.filter is None:
             made = engine.synthesise(chain.from_iterable(identities))
-            return Passed([[_item(f, self) for f in islice(made, len(i))] for i in identities])
-        kept, rejected = self.filter.keep(engine, identities)
-        return Passed([[_item(f, self) for f in faces] for faces in kept], rejected)
+            kept = [list(islice(made, len(i))) for i in identities]
+        else:
+            kept, rejected = self.filter.keep(engine, identities)
+        graded = honours_intensity(engine)
+        return Passed([[_item(f, self, graded) for f in faces] for faces in kept], rejected)
 
 
 _engines: dict[str, Engine] = {}  # one a process: building one loads meshes or weights
@@ -67,7 +70,7 @@ def _engine_here(maker: Maker) -> Engine:
     return _engines[maker.digest]
 
 
-def _item(face: GeneratedFace, maker: Maker) -> Item:
+def _item(face: GeneratedFace, maker: Maker, graded: bool) -> Item:
     request = face.request
     photo = request.source
     height, width = face.image.shape[:2]
@@ -78,7 +81,7 @@ def _item(face: GeneratedFace, maker: Maker) -> Item:
             origin="synthetic",
             subject=photo.subject if photo else f"{maker.source}:{request.identity}",
             expression=request.expression,
-            intensity=request.intensity,
+            intensity=request.intensity if graded else None,
             file=f"{request.id}.png",
             identity=request.identity,
             parents=(maker.digest, *((photo.digest,) if photo else ())),

@@ -18,7 +18,7 @@ from mien.core.manifest import Licence, Provenance, VersionInfo
 from mien.core.preprocess import PreprocessSpec
 from mien.core.split import Split
 from mien.evaluation.filtering import filter_figures, fit_filter
-from mien.generators.engines import make_engine
+from mien.generators.engines import honours_intensity, make_engine
 from mien.generators.requests import check_balance, plan_requests
 from mien.imaging.decode import STORED, decode
 from mien.imaging.detect import make_detector
@@ -67,13 +67,21 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
 
     Raises:
         Invalid: ``NO_NEUTRAL`` when a photo pool has no neutral photo with landmarks;
-            ``POOL_UNBALANCED``.
+            ``POOL_UNBALANCED``; ``INTENSITY_UNSUPPORTED`` when a range is asked of an engine that
+            cannot.
     """
     database = context.version(context.params.preprocess.sets[context.params.split.database])
     splits = read_splits(context)
     classes = context.params.classes
     params = engine_params(context, pool)
     engine = make_engine(pool.engine, params, assets=context.assets)
+    if "intensity" in pool.model_fields_set and not honours_intensity(engine):
+        raise Invalid(
+            "INTENSITY_UNSUPPORTED",
+            f"synthesise.{name}: the engine {pool.engine!r} makes expressions as strong as those "
+            "it learned from; it takes no intensity",
+            hint="remove intensity there, or put engines on top of each other: stack",
+        )
     sources = _photos(context, database, splits, pool) if pool.identities == "photos" else None
     wanted = _rounds(pool, sources) if sources else _identities(context, pool, splits)
     passing = _filter(context, name, pool)
