@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_ST
 def digest_bytes(data: bytes | memoryview) -> str:
     """Return the blake3 digest of the bytes, 64 hex digits."""
     return blake3(data).hexdigest()
+
+
+def digest_lines(lines: Iterable[bytes]) -> str:
+    """Return the digest of the lines joined by newlines; one of them is in memory at a time."""
+    hasher = blake3()
+    for number, line in enumerate(lines):
+        hasher.update(b"\n" + line if number else line)
+    return hasher.hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
-from mien.core.digest import canonical_json, digest_bytes
+from mien.core.digest import canonical_json, digest_lines
 from mien.core.errors import Invalid
 from mien.core.expression import EXPRESSIONS, Expression
 from mien.core.sample import Sample
@@ -47,7 +47,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """Name of the content: every field of every row, the images' digests included."""
-        return digest_bytes(b"\n".join(canonical_json(s) for s in self.samples))
+        return digest_lines(canonical_json(s) for s in self.samples)
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
