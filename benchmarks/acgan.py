@@ -104,7 +104,7 @@ def trained(recipe, faces, seconds):
     what = ("noise", name, SEVEN, SPEC.size_px, SPEC.channels)
     seen = Closure(subjects=frozenset(faces.subjects))
     figures = {"kimg": made.kimg, "cpu_s": spent}
-    return Generator(*what, made.spec, made.weights, seen, figures)
+    return Generator(*what, made.spec, made.weights, seen, figures=figures)
 
 
 def judged(name, generator, judge, real, sheet):
