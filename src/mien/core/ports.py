@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from mien.core.hooks import Cancelled, OnProgress
+from mien.core.hooks import Cancelled, OnProgress, never_cancelled
 
 if TYPE_CHECKING:  # a launcher of workers needs no NumPy
     from mien.core.arrays import Float, UInt8
     from mien.core.generation import FaceRequest, GeneratedFace
+    from mien.core.jobs import Job, JobLog, JobPage, TrainingWork
     from mien.core.manifest import Licence, Provenance, VersionInfo
     from mien.core.sample import Item
+    from mien.core.serving import ModelInfo, Promotion, Query, Recognition, Refusal
 
 
 class Registry(Protocol):
@@ -189,4 +191,138 @@ class Executor(Protocol):
         on_done: Callable[[TaskResult], None] | None = None,
     ) -> Sequence[TaskResult]:
         """Run all tasks to their end; results in the order of ``tasks``."""
+        ...
+
+
+class Training(Protocol):
+    """Training as jobs that outlive whoever asked for them, in process or remote."""
+
+    def create(self, work: TrainingWork, *, request_id: str = "") -> Job:
+        """Start a job; the same work is the same job, the same request id never asks twice.
+
+        Work that ended without success, or a sweep or generator that ended, is done again, from
+        its checkpoints, when a new request asks for it.
+
+        Raises:
+            Invalid: ``JOB_SPEC``. NotFound: ``PLAN_MISSING``. Forbidden: ``PLAN_FORBIDDEN``.
+            AlreadyExists: ``REQUEST_ID_REUSED``. Exhausted: ``QUEUE_FULL``.
+        """
+        ...
+
+    def get(self, name: str) -> Job:
+        """Read a job; ``NotFound`` ``UNKNOWN_JOB``."""
+        ...
+
+    def jobs(self, *, parent: str = "", page_size: int = 0, page_token: str = "") -> JobPage:
+        """List jobs, newest first; only children of ``parent`` where given.
+
+        Raises:
+            Invalid: ``PAGE_TOKEN``, ``PAGE_SIZE``.
+        """
+        ...
+
+    def cancel(self, name: str) -> Job:
+        """Ask a job and its children to stop within one step; ``NotFound`` ``UNKNOWN_JOB``."""
+        ...
+
+    def watch(
+        self, name: str, *, after_revision: int = 0, stop: Cancelled = never_cancelled
+    ) -> Iterator[Job]:
+        """Yield a job whenever it has changed, until it ends or ``stop`` says so.
+
+        Revisions grow; a slow reader misses some, never the last. ``NotFound`` ``UNKNOWN_JOB``.
+        """
+        ...
+
+    def log(self, name: str, *, max_bytes: int = 0) -> JobLog:
+        """Read the last bytes (0 = 65,536) a job wrote; ``NotFound`` ``UNKNOWN_JOB``."""
+        ...
+
+
+class Models(Protocol):
+    """Registered models and their aliases. One record of who is champion, and no other."""
+
+    def register(
+        self, name: str, package: Path, *, run: str = "", alias: str = "challenger"
+    ) -> ModelInfo:
+        """Register a package's folder and point an alias at it; the same digest is kept once.
+
+        ``run`` is the tracker's id of the run that decided for it, or "".
+        """
+        ...
+
+    def get(self, reference: str) -> ModelInfo:
+        """Find ``name/version`` or ``name@alias``; ``NotFound UNKNOWN_MODEL`` otherwise."""
+        ...
+
+    def versions(self, name: str | None = None) -> Sequence[ModelInfo]:
+        """List registered models, newest first."""
+        ...
+
+    def fetch(self, reference: str, folder: Path) -> Path:
+        """Copy a model's package into ``folder``, verified; ``Corrupt MODEL_FILES`` otherwise."""
+        ...
+
+    def move(self, name: str, alias: str, version: str, *, expected: str | None) -> None:
+        """Point an alias at a version; ``Conflict ALIAS_MOVED`` unless it points at ``expected``.
+
+        ``expected`` None means that it points nowhere yet.
+        """
+        ...
+
+    def note(self, reference: str, notes: Mapping[str, str]) -> None:
+        """Write notes on a version, such as each use of the gate."""
+        ...
+
+
+class ModelHost(Protocol):
+    """A server of models from a repository folder: Triton, or ONNX Runtime in this process."""
+
+    def load(self, model: str) -> None:
+        """Load a model of the repository, or load it anew when its files changed."""
+        ...
+
+    def unload(self, model: str) -> None:
+        """Unload a model; nothing happens when it is not loaded."""
+        ...
+
+    def loaded(self) -> Sequence[str]:
+        """Names of the models that can be asked."""
+        ...
+
+    def infer(self, model: str, images: UInt8, *, timeout_s: float) -> Mapping[str, Float]:
+        """Judge faces (N, S, S[, 3]) uint8: output name → (N, …) float32.
+
+        Raises:
+            Exhausted: ``QUEUE_FULL``. Unavailable: ``TRITON_UNAVAILABLE``.
+            NotFound: ``MODEL_NOT_LOADED``.
+        """
+        ...
+
+
+class Serving(Protocol):
+    """Recognises with the champion, and decides who is champion."""
+
+    def recognise(self, query: Query) -> Recognition:
+        """Find the faces of a picture and judge each."""
+        ...
+
+    def recognise_stream(self, queries: Iterable[Query]) -> Iterator[Recognition | Refusal]:
+        """Judge pictures in order; a bad one is refused and does not end the stream."""
+        ...
+
+    def promote(self, model: str, *, request_id: str = "", dry_run: bool = False) -> Promotion:
+        """Make a registered model the champion, through the gate; any failure changes nothing."""
+        ...
+
+    def rollback(self, model: str = "expression", *, request_id: str = "") -> Promotion:
+        """Make the champion before this one champion again."""
+        ...
+
+    def model(self, name: str) -> ModelInfo:
+        """Read a registered model."""
+        ...
+
+    def models(self) -> Sequence[ModelInfo]:
+        """List registered models, newest first."""
         ...
