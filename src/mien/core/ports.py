@@ -11,7 +11,17 @@ from mien.core.hooks import Cancelled, OnProgress, never_cancelled
 
 if TYPE_CHECKING:  # a launcher of workers needs no NumPy
     from mien.core.arrays import Float, UInt8
-    from mien.core.generation import FaceRequest, GeneratedFace
+    from mien.core.expression import Affect, Expression
+    from mien.core.generation import (
+        EngineInfo,
+        FacePlan,
+        FaceRequest,
+        GeneratedFace,
+        GeneratorInfo,
+        MadeFace,
+        Photo,
+        WantedFace,
+    )
     from mien.core.jobs import Job, JobLog, JobPage, TrainingWork
     from mien.core.manifest import Licence, Provenance, VersionInfo
     from mien.core.sample import Item
@@ -64,16 +74,74 @@ class Engine(Protocol):
 
 
 class Generation(Protocol):
-    """Generators by name, in process or remote."""
+    """Faces on request, in process or remote. Generators are named as ``generators`` does."""
 
-    def engines(self) -> Sequence[str]:
-        """Names of the engines that can be asked for."""
+    def engines(self) -> Sequence[EngineInfo]:
+        """List the algorithms that can be asked for, by name."""
         ...
 
-    def stream_faces(
-        self, engine: str, params: Mapping[str, Any], requests: Iterable[FaceRequest]
-    ) -> Iterator[GeneratedFace]:
-        """Make faces with an engine; ``NotFound`` for an unknown one."""
+    def generators(self) -> Sequence[GeneratorInfo]:
+        """List the trained instances that lie where this looks, by name."""
+        ...
+
+    def stream_faces(self, plan: FacePlan) -> Iterator[MadeFace]:
+        """Make a balanced set, identity by identity; wrong plans are errors of the call."""
+        ...
+
+    def make_faces(
+        self, engine: str, params: Mapping[str, Any], wanted: Iterable[WantedFace]
+    ) -> Iterator[MadeFace]:
+        """Make exactly these faces, in order; an engine may want a batch before it answers."""
+        ...
+
+    def synthesize_affect(
+        self,
+        photo: Photo,
+        *,
+        expression: Expression | None = None,
+        affect: Affect | None = None,
+        intensity: float = 1.0,
+    ) -> MadeFace:
+        """Deform a photo of a neutral face."""
+        ...
+
+    def translate_expression(
+        self, photo: Photo, *, expression: Expression, generator: str, intensity: float = 1.0
+    ) -> MadeFace:
+        """Translate the expression of a photo with a trained generator."""
+        ...
+
+
+class GenerationJobs(Protocol):
+    """Jobs that write a version of faces, in shards, and outlive whoever asked for them."""
+
+    def create(
+        self, plan: FacePlan, version_name: str, *, shard_identities: int = 0, request_id: str = ""
+    ) -> Job:
+        """Start a job; the same request id never asks twice. 0 identities a shard = 512.
+
+        Raises:
+            Invalid: ``VERSION_NAME``, and as ``Generation.stream_faces``.
+            AlreadyExists: ``REQUEST_ID_REUSED``.
+        """
+        ...
+
+    def get(self, name: str) -> Job:
+        """Read a job; ``NotFound`` ``UNKNOWN_JOB``."""
+        ...
+
+    def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
+        """List jobs, newest first; ``Invalid`` ``PAGE_TOKEN``, ``PAGE_SIZE``."""
+        ...
+
+    def cancel(self, name: str) -> Job:
+        """Ask a job to stop, its finished shards are kept; ``NotFound`` ``UNKNOWN_JOB``."""
+        ...
+
+    def watch(
+        self, name: str, *, after_revision: int = 0, stop: Cancelled = never_cancelled
+    ) -> Iterator[Job]:
+        """Yield a job whenever it has changed, until it ends or ``stop`` says so."""
         ...
 
 
