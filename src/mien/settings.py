@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mien.core.errors import invalid_fields
 
 PREFIX = "MIEN_"
+SERVER_PREFIX = "MIEN_SERVER_"  # of the services' own settings, in services/chassis
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
@@ -51,6 +52,14 @@ class Settings(BaseSettings):
         asset_mirror: base URL to pull assets from instead of their upstream.
         log_level: least level shown.
         log_format: ``auto`` is pretty on a terminal and JSON elsewhere.
+        registry_target: ``host:port`` of the registry service; None = in this process.
+        generation_target: of the generation service.
+        training_target: of the training service.
+        serving_target: of the serving service.
+        token_file: holds the token sent with every call; never sent in clear to another machine.
+        tls_ca_file: authorities to trust (PEM); given = TLS, with whichever service.
+        tls_cert_file: this client's certificate (PEM), for services that ask for one.
+        tls_key_file: its key (PEM).
     """
 
     model_config = SettingsConfigDict(
@@ -68,6 +77,14 @@ class Settings(BaseSettings):
     asset_mirror: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = "auto"
+    registry_target: str | None = None
+    generation_target: str | None = None
+    training_target: str | None = None
+    serving_target: str | None = None
+    token_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
 
     @field_validator("tracking_uri")
     @classmethod
@@ -85,6 +102,16 @@ class Settings(BaseSettings):
         if value and urlsplit(value).scheme not in ("http", "https"):
             raise ValueError(f"{value!r} is not an http(s) address")
         return value.rstrip("/")
+
+    @field_validator("registry_target", "generation_target", "training_target", "serving_target")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None or value.startswith(("unix:", "dns:///")):
+            return value
+        host, _, port = value.rpartition(":")
+        if not host or "/" in value or not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError(f"{value!r} is no host:port")
+        return value
 
     @property
     def assets_home(self) -> Path:
@@ -116,6 +143,10 @@ def load_settings(project: Path) -> Settings:
             "assets": None if assets is None else _absolute(assets, project),
             "spool": _absolute(raw.spool, project),
             "tracking_uri": _absolute_uri(raw.tracking_uri, project),
+            **{
+                name: None if (file := getattr(raw, name)) is None else _absolute(file, project)
+                for name in ("token_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
+            },
         }
     )
 
@@ -124,7 +155,8 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str
     """Find ``MIEN_*`` variables that nothing reads → the known name they resemble, or ""."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     given = os.environ if environ is None else environ
-    unknown = [n for n in given if n.startswith(PREFIX) and n not in known]
+    ours = [n for n in given if n.startswith(PREFIX) and not n.startswith(SERVER_PREFIX)]
+    unknown = [n for n in ours if n not in known]
     near = {name: difflib.get_close_matches(name, known, n=1) for name in sorted(unknown)}
     return {name: match[0] if match else "" for name, match in near.items()}
 
