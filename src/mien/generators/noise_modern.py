@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mien.generators.noise_spec import NoiseSpec
-from mien.generators.style_layers import doubled, from_wavelets, halved, to_wavelets
+from mien.generators.style_layers import (
+    doubled,
+    doubled_picture,
+    from_wavelets,
+    halved,
+    to_wavelets,
+)
 
 _SLOPE = 0.2
 _GAIN = math.sqrt(2.0 / (1.0 + _SLOPE**2))
@@ -143,6 +149,7 @@ class ModernGenerator(nn.Module):
         # Of a mean and three details each; the optimiser's steps are as small as the details.
         gains = torch.tensor([1.0, *3 * (_DETAIL_GAIN,)]).repeat(spec.channels)
         self.register_buffer("gains", 0.5 * gains[:, None, None], persistent=False)
+        self.edges = spec.fine == "edges"
 
     def forward(self, z: Tensor, labels: Tensor | None, mixed: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Make faces; ``mixed`` has no meaning here."""
@@ -152,7 +159,8 @@ class ModernGenerator(nn.Module):
         for block in self.blocks:
             x = block(x, code)
         x = functional.leaky_relu(self.last(x, code), _SLOPE)
-        return torch.tanh(from_wavelets(self.out(x).float() * self.gains))
+        planes = self.out(x).float() * self.gains
+        return torch.tanh(_smooth_but_for_edges(planes) if self.edges else from_wavelets(planes))
 
 
 class ModernDiscriminator(nn.Module):
@@ -197,6 +205,24 @@ class ModernDiscriminator(nn.Module):
             towards = functional.normalize(self.projection(labels)).float()
             real = real + self.condition_weight * (towards * x).sum(1)
         return real, None if self.classes is None else self.classes(x)
+
+
+def _smooth_but_for_edges(planes: Tensor) -> Tensor:
+    """Put wavelets (N, 4C, S, S) together without patterns: (N, C, 2S, 2S).
+
+    A last layer easily gives all of an even place the same small detail, which is a pattern of two
+    pixels: details lose what they are on average around. Slopes, which such details draw too, come
+    from enlarging the means smoothly instead.
+    """
+    count, channels, *side = planes.shape
+    parts = planes.view(count, channels // 4, 4, *side)
+    means, details = parts[:, :, 0], parts[:, :, 1:]
+    flat = details.flatten(1, 2)
+    around = functional.avg_pool2d(flat, 3, stride=1, padding=1, count_include_pad=False)
+    fine = (flat - around).view_as(details)
+    nothing = torch.zeros_like(means)[:, :, None]
+    drawn = torch.cat([nothing, fine], 2).view_as(planes)
+    return 0.5 * doubled_picture(means) + from_wavelets(drawn)
 
 
 def _widths(spec: NoiseSpec) -> list[int]:

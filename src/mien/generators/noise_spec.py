@@ -26,6 +26,8 @@ class NoiseSpec(BaseModel):
         classes: size of the label space; 0 = unconditional, labels are not used.
         z_dim: length of the noise vector.
         width: channels of the finest layers; coarser ones have more.
+        fine: how ``dc`` and ``res`` draw what is finer than two pixels: as their last layer says
+            (``free``), or only where it changes (``edges``), so that no even place gets a pattern.
         g_condition: how the label enters the generator.
         d_condition: how it enters the discriminator: class logits (``aux``), an inner product
             with the features (``projection``), both, or as an image plane (``concat``).
@@ -69,6 +71,7 @@ class NoiseSpec(BaseModel):
     classes: int = Field(7, ge=0, le=1000)
     z_dim: int = Field(64, ge=1, le=2048)
     width: int = Field(32, ge=2, le=1024)
+    fine: Literal["free", "edges"] = "free"
     g_condition: GeneratorCondition = "film"
     d_condition: DiscriminatorCondition = "aux+projection"
     loss: GanLoss = "rpgan"

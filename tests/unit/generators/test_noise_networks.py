@@ -83,6 +83,21 @@ def test_conditions_take_effect_where_they_are_chosen(backbone, g, d):
     assert (said is not None) == (d == "aux")
 
 
+def test_fine_detail_stays_at_edges_where_it_is_asked_to():
+    """A last layer that gives every place one detail draws a pattern; with ``edges`` it cannot."""
+    rough = {}
+    for fine in ("free", "edges"):
+        generator, _ = build(spec_of("acgan", "modern", size_px=16, fine=fine))
+        torch.nn.init.zeros_(generator.out.weight)
+        generator.out.bias.data.copy_(torch.tensor([1.0, 0.5, -0.5, 0.5]))
+        with torch.no_grad():
+            face = generator(torch.randn(1, generator.z_dim), torch.tensor([0]))[0, 0]
+        inner = face[2:-2, 2:-2]
+        rough[fine] = float(inner.max() - inner.min())
+    assert rough["free"] > 0.1
+    assert rough["edges"] < 1e-6
+
+
 def test_labels_without_weight_change_nothing():
     """Before the transition the networks are unconditional, after it they are not."""
     torch.manual_seed(0)
