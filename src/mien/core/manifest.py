@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -121,3 +121,22 @@ class VersionInfo:
     licences: Mapping[str, Licence]
     shards: Mapping[str, str]
     schema: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> VersionInfo:
+        """Read what ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError: when it is something else.
+        """
+        return cls(
+            **{
+                **value,
+                "provenance": Provenance(**value["provenance"]),
+                "licences": {s: Licence(**terms) for s, terms in value["licences"].items()},
+            }
+        )
