@@ -11,6 +11,7 @@ from mien.core.hooks import Cancelled, OnProgress, never_cancelled
 
 if TYPE_CHECKING:  # a launcher of workers needs no NumPy
     from mien.core.arrays import Float, UInt8
+    from mien.core.catalogue import Alias, Diff, Entry, ItemFilter, Relations, Verification
     from mien.core.expression import Affect, Expression
     from mien.core.generation import (
         EngineInfo,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # a launcher of workers needs no NumPy
 
 
 class Registry(Protocol):
-    """Immutable dataset versions, found by name or digest."""
+    """Immutable dataset versions. A reference is a name (its latest), name@alias, or a digest."""
 
     def create(
         self,
@@ -38,20 +39,72 @@ class Registry(Protocol):
         *,
         provenance: Provenance,
         licences: Mapping[str, Licence],
+        request_id: str = "",
     ) -> VersionInfo:
-        """Freeze items under a name; the same content again is the same version."""
+        """Freeze items under a name; the same content again is the same version.
+
+        With a ``request_id`` the call may be repeated: it answers as it did the first time.
+        """
+        ...
+
+    def import_version(self, name: str, folder: Path, *, request_id: str = "") -> VersionInfo:
+        """Freeze a version's folder under a name."""
         ...
 
     def get(self, reference: str) -> VersionInfo:
-        """Find a version by name (its latest) or digest; ``NotFound`` otherwise."""
+        """Find a version; ``NotFound`` otherwise."""
+        ...
+
+    def entry(self, reference: str) -> Entry:
+        """Find the latest entry of the history that a reference means; also ``name@digest``."""
         ...
 
     def versions(self, name: str | None = None) -> Sequence[VersionInfo]:
         """List versions, oldest first."""
         ...
 
-    def items(self, reference: str) -> Iterator[Item]:
+    def history(
+        self, name: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[Entry]:
+        """List entries behind a place in the history, oldest first, at most ``limit``."""
+        ...
+
+    def items(self, reference: str, where: ItemFilter | None = None) -> Iterator[Item]:
         """Stream a version's items in manifest order, verified; ``Corrupt`` names a bad item."""
+        ...
+
+    def diff(self, before: str, after: str, *, max_ids: int = 100) -> Diff:
+        """Compare two versions by class, subject, source and quality."""
+        ...
+
+    def set_alias(self, name: str, alias: str, reference: str, *, expect: str = "") -> Alias:
+        """Point an alias of a name at a version.
+
+        Args:
+            name: that the version was registered under.
+            alias: lower-case letters, digits, dashes.
+            reference: name, name@alias or digest.
+            expect: move only if it points at this digest now; ``none`` = only if there is none;
+                "" = whatever it is. ``Conflict`` ``ALIAS_MOVED`` otherwise.
+        """
+        ...
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; ``NotFound`` when there is none."""
+        ...
+
+    def aliases(
+        self, name: str | None = None, *, after: tuple[str, str] = ("", ""), limit: int = 100
+    ) -> Sequence[Alias]:
+        """List aliases by name and alias, behind a pair of them, at most ``limit``."""
+        ...
+
+    def lineage(self, reference: str, *, down: bool = False, depth: int = 0) -> Relations:
+        """Follow what a version was made from, or (down) what was made from it; 0 = all steps."""
+        ...
+
+    def verify(self, reference: str) -> Verification:
+        """Read every byte and compare; damage is in the answer, no error."""
         ...
 
 

@@ -23,12 +23,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateVersionRequest(_message.Message):
-    """First a header, then items."""
+    """First a header, then items, then the end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___CreateVersionHeader:
         """In the first message, and only there."""
@@ -37,21 +38,50 @@ class CreateVersionRequest(_message.Message):
     def batch(self) -> Global___ItemBatch:
         """In every other message: one item or several."""
 
+    @_builtins.property
+    def end(self) -> Global___CreateVersionEnd:
+        """In the last message, and only there. A connection that breaks looks like an end to a
+        server, so the end is said.
+        """
+
     def __init__(
         self,
         *,
         header: Global___CreateVersionHeader | None = ...,
         batch: Global___ItemBatch | None = ...,
+        end: Global___CreateVersionEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "part", b"part"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "header", b"header", "part", b"part"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "end", b"end", "header", b"header", "part", b"part"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "batch"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "batch", "end"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___CreateVersionRequest: _TypeAlias = CreateVersionRequest  # noqa: Y015
+
+@_typing.final
+class CreateVersionEnd(_message.Message):
+    """All items were sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateVersionEnd: _TypeAlias = CreateVersionEnd  # noqa: Y015
 
 @_typing.final
 class CreateVersionHeader(_message.Message):

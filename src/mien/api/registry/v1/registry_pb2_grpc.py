@@ -101,9 +101,11 @@ class RegistryServiceServicer:
     """
 
     def CreateVersion(self, request_iterator, context):
-        """Freezes streamed items under a name; the same content again is the same version.
-        Reasons: VERSION_NAME, DUPLICATE_ID, IMAGE_DIGEST, NO_SAMPLES, STREAM_HEADER,
-        OTHER_LICENCES, REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
+        """Freezes streamed items under a name; the same content again is the same version. A stream
+        that breaks off, before its end is said, makes nothing.
+        Reasons: VERSION_NAME, REQUEST_ID, STREAM_HEADER, STREAM_CUT, BAD_SAMPLE, EMPTY_IMAGE,
+        IMAGE_TOO_LARGE, DIGEST_MISMATCH, DUPLICATE_ID, DUPLICATE_IMAGE, OTHER_LICENCES,
+        REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +113,8 @@ class RegistryServiceServicer:
 
     def ImportVersion(self, request, context):
         """Freezes a version folder that lies where the server may read.
-        Reasons: VERSION_NAME, IMPORT_FORBIDDEN, NO_VERSION, and those of a damaged folder.
+        Reasons: VERSION_NAME, REQUEST_ID, IMPORT_FORBIDDEN, VERSION_MISSING, REQUEST_ID_REUSED,
+        and those of a damaged folder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

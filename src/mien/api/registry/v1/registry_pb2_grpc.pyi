@@ -38,13 +38,16 @@ class RegistryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegistryServiceAsyncStub: ...
     CreateVersion: _grpc.StreamUnaryMultiCallable[_registry_pb2.CreateVersionRequest, _version_pb2.Version]
-    """Freezes streamed items under a name; the same content again is the same version.
-    Reasons: VERSION_NAME, DUPLICATE_ID, IMAGE_DIGEST, NO_SAMPLES, STREAM_HEADER,
-    OTHER_LICENCES, REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
+    """Freezes streamed items under a name; the same content again is the same version. A stream
+    that breaks off, before its end is said, makes nothing.
+    Reasons: VERSION_NAME, REQUEST_ID, STREAM_HEADER, STREAM_CUT, BAD_SAMPLE, EMPTY_IMAGE,
+    IMAGE_TOO_LARGE, DIGEST_MISMATCH, DUPLICATE_ID, DUPLICATE_IMAGE, OTHER_LICENCES,
+    REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
     """
     ImportVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.ImportVersionRequest, _version_pb2.Version]
     """Freezes a version folder that lies where the server may read.
-    Reasons: VERSION_NAME, IMPORT_FORBIDDEN, NO_VERSION, and those of a damaged folder.
+    Reasons: VERSION_NAME, REQUEST_ID, IMPORT_FORBIDDEN, VERSION_MISSING, REQUEST_ID_REUSED,
+    and those of a damaged folder.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _version_pb2.Version]
     """Finds a version.
@@ -91,13 +94,16 @@ class RegistryServiceAsyncStub(RegistryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateVersion: _aio.StreamUnaryMultiCallable[_registry_pb2.CreateVersionRequest, _version_pb2.Version]  # type: ignore[assignment]
-    """Freezes streamed items under a name; the same content again is the same version.
-    Reasons: VERSION_NAME, DUPLICATE_ID, IMAGE_DIGEST, NO_SAMPLES, STREAM_HEADER,
-    OTHER_LICENCES, REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
+    """Freezes streamed items under a name; the same content again is the same version. A stream
+    that breaks off, before its end is said, makes nothing.
+    Reasons: VERSION_NAME, REQUEST_ID, STREAM_HEADER, STREAM_CUT, BAD_SAMPLE, EMPTY_IMAGE,
+    IMAGE_TOO_LARGE, DIGEST_MISMATCH, DUPLICATE_ID, DUPLICATE_IMAGE, OTHER_LICENCES,
+    REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
     """
     ImportVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.ImportVersionRequest, _version_pb2.Version]  # type: ignore[assignment]
     """Freezes a version folder that lies where the server may read.
-    Reasons: VERSION_NAME, IMPORT_FORBIDDEN, NO_VERSION, and those of a damaged folder.
+    Reasons: VERSION_NAME, REQUEST_ID, IMPORT_FORBIDDEN, VERSION_MISSING, REQUEST_ID_REUSED,
+    and those of a damaged folder.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_registry_pb2.GetVersionRequest, _version_pb2.Version]  # type: ignore[assignment]
     """Finds a version.
@@ -147,9 +153,11 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_registry_pb2.CreateVersionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.Version, _abc.Awaitable[_version_pb2.Version]]:
-        """Freezes streamed items under a name; the same content again is the same version.
-        Reasons: VERSION_NAME, DUPLICATE_ID, IMAGE_DIGEST, NO_SAMPLES, STREAM_HEADER,
-        OTHER_LICENCES, REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
+        """Freezes streamed items under a name; the same content again is the same version. A stream
+        that breaks off, before its end is said, makes nothing.
+        Reasons: VERSION_NAME, REQUEST_ID, STREAM_HEADER, STREAM_CUT, BAD_SAMPLE, EMPTY_IMAGE,
+        IMAGE_TOO_LARGE, DIGEST_MISMATCH, DUPLICATE_ID, DUPLICATE_IMAGE, OTHER_LICENCES,
+        REGISTRY_LOCKED, DISK_FULL, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +167,8 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.Version, _abc.Awaitable[_version_pb2.Version]]:
         """Freezes a version folder that lies where the server may read.
-        Reasons: VERSION_NAME, IMPORT_FORBIDDEN, NO_VERSION, and those of a damaged folder.
+        Reasons: VERSION_NAME, REQUEST_ID, IMPORT_FORBIDDEN, VERSION_MISSING, REQUEST_ID_REUSED,
+        and those of a damaged folder.
         """
 
     @_abc_1.abstractmethod
