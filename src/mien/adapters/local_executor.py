@@ -7,15 +7,16 @@ import os
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mien.adapters.task_rules import INTERRUPTED, NEVER_RETRIED, attempt, is_done, state_of, tail
+from mien.adapters.task_book import TaskBook
+from mien.adapters.task_rules import INTERRUPTED, NEVER_RETRIED, attempt, state_of, tail
 from mien.adapters.worker_process import Answer, WorkerProcess
 from mien.core.errors import EXIT_DONE, EXIT_TERMINATED
-from mien.core.hooks import Cancelled, OnProgress, Progress
+from mien.core.hooks import Cancelled, OnProgress
 from mien.core.ports import Task, TaskResult
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class InlineExecutor:
         on_done: Callable[[TaskResult], None] | None = None,
     ) -> Sequence[TaskResult]:
         """Run all tasks to their end; results in the order of ``tasks``."""
-        book = _Book(tasks, progress, on_done)
+        book = TaskBook(tasks, progress, on_done)
         for task in book.waiting():
             if cancelled():
                 break
@@ -116,7 +117,7 @@ class LocalExecutor:
         When cancelled, running tasks get ``grace_s`` to write a checkpoint; the others are
         CANCELLED without having run.
         """
-        book = _Book(tasks, progress, on_done)
+        book = TaskBook(tasks, progress, on_done)
         pool = _Pool(self, book)
         try:
             while pool.busy() and not cancelled():
@@ -128,46 +129,10 @@ class LocalExecutor:
         return book.results()
 
 
-class _Book:
-    """Who is done, and how; tells about it once a key."""
-
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        progress: OnProgress,
-        on_done: Callable[[TaskResult], None] | None,
-    ) -> None:
-        self.order = [t.key for t in tasks]
-        self.unique = {t.key: t for t in tasks}
-        self.ended: dict[str, TaskResult] = {}
-        self.unit = f"{tasks[0].argv[0]}s" if tasks else "tasks"
-        self.progress = progress
-        self.on_done = on_done
-
-    def waiting(self) -> Iterable[Task]:
-        """Yield what has to run; what is found done ends at once."""
-        for task in self.unique.values():
-            if is_done(task.done):
-                self.end(TaskResult(task.key, "SUCCEEDED", EXIT_DONE, 0))
-            else:
-                yield task
-
-    def end(self, result: TaskResult) -> None:
-        self.ended[result.key] = result
-        if self.on_done:
-            self.on_done(result)
-        done, total = len(self.ended), len(self.unique)
-        self.progress(Progress(done, total, unit=self.unit, stage=self.unit))
-
-    def results(self) -> list[TaskResult]:
-        never = {k: TaskResult(k, "CANCELLED", None, 0) for k in self.unique}
-        return [{**never, **self.ended}[key] for key in self.order]
-
-
 class _Pool:
     """The workers of one run."""
 
-    def __init__(self, executor: LocalExecutor, book: _Book) -> None:
+    def __init__(self, executor: LocalExecutor, book: TaskBook) -> None:
         self.executor = executor
         self.book = book
         self.queue = deque((task, 1) for task in book.waiting())

@@ -266,12 +266,15 @@ class Task:
         argv: the mien verb and its arguments, ``("trial", "<plan>")``.
         done: URI of the marker whose existence means done.
         env: additional environment.
+        index: place in an array of tasks that differ in nothing but their last argument, which
+            is this number; an executor may hand the array over as one. None = stands alone.
     """
 
     key: str
     argv: tuple[str, ...]
     done: str
     env: Mapping[str, str] = field(default_factory=dict)
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
