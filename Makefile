@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,11 +69,18 @@ imports: $(STAMP)
 	$(call with,lint-imports,lint-imports)
 
 STUBS = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$(1) \
-  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $$(find proto -name '*.proto' | sort)
+  --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) $$(find proto -name '*.proto' | sort) \
+  && find $(1)/mien/api -type d -exec touch {}/__init__.py \;
 
 proto: $(STAMP)  ## Generate the stubs of the wire anew
 	rm -rf src/mien/api && mkdir -p src/mien/api && $(call STUBS,src)
-	find src/mien/api -type d -exec touch {}/__init__.py \;
+
+# The committed stubs are those of proto/; its style; nothing that a client of main relies on is gone.
+proto-check: $(STAMP)  ## Check proto/ and its stubs
+	@made=$$(mktemp -d) && trap 'rm -rf "$$made"' EXIT && $(call STUBS,"$$made") && \
+	  diff -r --exclude=__pycache__ "$$made/mien/api" src/mien/api || \
+	  { echo "the stubs are not those of proto/; run: make proto" >&2; exit 1; }
+	@PROTO_MAIN="$(PROTO_MAIN)" CHECK_STRICT="$(CHECK_STRICT)" bash proto/check.sh
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format src services tests benchmarks
