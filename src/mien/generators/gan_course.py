@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from mien.core.errors import Corrupt, WrongState
 
 # Figures that are better when smaller, by how their names begin; all others when larger.
 SMALLER_IS_BETTER = ("fd", "fid", "kid", "mmd", "distance")  # before any "/", as in fd/judge
+_AS_GOOD = 0.02  # shares that differ by no more say the same: they are taken of some hundred faces
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Course:
         history: reports so far: ``kimg``, losses and figures by name.
         figures: the best value of every figure so far.
         since_best: evaluations since any figure was better than before.
+        kept: the figures of the best evaluation, whose weights are worth keeping.
         scalars: running numbers of the loop (mean path length).
         wall_s: seconds in all.
     """
@@ -37,17 +40,48 @@ class Course:
     history: list[dict[str, float]] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     since_best: int = 0
+    kept: dict[str, float] = field(default_factory=dict)
     scalars: dict[str, float] = field(default_factory=dict)
     wall_s: float = 0.0
 
-    def judge(self, figures: Mapping[str, float]) -> None:
-        """Count an evaluation; the count starts again when any figure is the best so far."""
+    def judge(self, figures: Mapping[str, float]) -> bool:
+        """Count an evaluation; the count starts again when any figure is the best so far.
+
+        Returns:
+            Whether this is the best evaluation: of those whose shares (label fidelity) are as good
+            as any so far, the one with the least distance. One clear face a class has fidelity 1,
+            and blurred faces of all kinds a small distance: neither alone is good.
+        """
         self.since_best += 1
         for name, value in figures.items():
-            sign = -1.0 if name.partition("/")[0] in SMALLER_IS_BETTER else 1.0
+            sign = -1.0 if _is_distance(name) else 1.0
             if name not in self.figures or sign * value > sign * self.figures[name]:
                 self.figures[name] = value
                 self.since_best = 0
+        best = self._as_clear(figures) and (
+            not self._as_clear(self.kept) or _far(figures) < _far(self.kept)
+        )
+        if best:
+            self.kept = dict(figures)
+        return best
+
+    def _as_clear(self, figures: Mapping[str, float]) -> bool:
+        """Tell whether all shares are as good as the best so far; not without figures."""
+        return bool(figures) and all(
+            value >= self.figures[name] - _AS_GOOD
+            for name, value in figures.items()
+            if not _is_distance(name)
+        )
+
+
+def _is_distance(figure: str) -> bool:
+    return figure.partition("/")[0] in SMALLER_IS_BETTER
+
+
+def _far(figures: Mapping[str, float]) -> float:
+    """Multiply the distances, whose scales differ; without any, the shares' mean, negated."""
+    distances = [value for name, value in figures.items() if _is_distance(name)]
+    return math.prod(distances) if distances else -sum(figures.values()) / len(figures)
 
 
 def snapshot(
@@ -67,6 +101,7 @@ def snapshot(
         "history": [dict(h) for h in course.history],
         "figures": dict(course.figures),
         "since_best": course.since_best,
+        "kept": dict(course.kept),
         "scalars": dict(course.scalars),
         "wall_s": course.wall_s,
         "sums": sums.tolist(),

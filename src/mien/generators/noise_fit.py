@@ -50,6 +50,8 @@ def fit_noise(  # noqa: PLR0912
 ) -> Trained:
     """Train a generator against its discriminator and keep the averaged weights.
 
+    A run that is stopped early gives those of its best evaluation.
+
     Source: Goodfellow et al. 2014, algorithm 1; the options' sources stand with their parts.
 
     Raises:
@@ -74,6 +76,7 @@ def fit_noise(  # noqa: PLR0912
         )
         average = averaged(generator)
         networks = {"generator": generator, "discriminator": discriminator, "average": average}
+        best = networks["best"] = averaged(average)
         adam_g, adam_d = (
             torch.optim.Adam(network.parameters(), betas=spec.betas, fused=True)
             for network in (generator, discriminator)
@@ -195,7 +198,8 @@ def fit_noise(  # noqa: PLR0912
                     hooks.sheet(seen / 1000, sheet_of(average, spec, placement))
                 if hooks.score is not None:
                     figures = figures_of(average, spec, placement, hooks.score)
-                    course.judge(figures)
+                    if course.judge(figures):
+                        best.load_state_dict(average.state_dict())
             course.history.append({"kimg": seen / 1000, **losses, **figures})
             course.wall_s = wall_before + time.perf_counter() - resumed
             course.scalars = {"path_mean": float(path_mean)}
@@ -207,8 +211,10 @@ def fit_noise(  # noqa: PLR0912
                     hooks.save(good)
                     saved = time.perf_counter()
 
+    # Stopped because nothing became better any more: what came after the best is worse.
+    chosen = best if course.step < steps else average
     return Trained(
-        weights=copied(average.state_dict()),
+        weights=copied(chosen.state_dict()),
         spec=spec.model_dump(mode="json"),
         history=course.history,
         kimg=course.step * spec.batch / 1000,

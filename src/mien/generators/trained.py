@@ -164,7 +164,8 @@ class Trained:
     """A finished training.
 
     Attributes:
-        weights: of the sampling network (the average, where there is one), fp32, on the processor.
+        weights: of the sampling network (the average, where there is one), fp32, on the processor;
+            of the best evaluation where training stopped early, of the end otherwise.
         spec: the network's architecture and options, plain values: all that is needed to build it.
         history: every report: ``kimg`` and losses and figures by name.
         kimg: thousands of real faces seen.

@@ -52,6 +52,8 @@ Terms = tuple[Tensor, dict[str, Tensor]]
 def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) -> Trained:
     """Train a translator; returns the averaged generator where the recipe keeps an average.
 
+    A run that is stopped early gives the weights of its best evaluation.
+
     Args:
         spec: networks, losses, schedule.
         data: labelled faces; others are left out.
@@ -78,6 +80,7 @@ def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) ->
         average = averaged(generator)
         players = Players(spec, generator, discriminator, hooks.teacher)
         networks = {"generator": generator, "discriminator": discriminator, "average": average}
+        best = networks["best"] = averaged(average)
         optimisers = {
             "generator": _adam(generator, spec.lr, spec),
             "discriminator": _adam(discriminator, spec.lr_d, spec),
@@ -142,7 +145,7 @@ def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) ->
             told = {n: t / c for n, t, c in zip(FIGURES, totals, counts, strict=True) if c}
             sums.zero_()
             if evaluates:
-                made = Sampled(average, data, domains, placement)
+                made = Sampled(average, best, data, domains, placement)
                 told |= made.shown_and_judged(hooks, course, kimg, speaks=ranks.speaks)
             course.history.append({"kimg": kimg, **told})
             course.wall_s = wall_before + time.perf_counter() - resumed
@@ -151,8 +154,10 @@ def fit_translator(spec: TranslateSpec, data: TrainingSet, hooks: TrainHooks) ->
                 hooks.progress(Progress(kimg, spec.kimg, "kimg", "translate", told))
                 saved = _saved(hooks, good, saved)
 
+    # Stopped because nothing became better any more: what came after the best is worse.
+    chosen = best if course.step < spec.steps else average
     return Trained(
-        weights=copied(average.state_dict()),
+        weights=copied(chosen.state_dict()),
         spec={"params": spec.model_dump(mode="json"), "domains": domains.to_json()},
         history=course.history,
         kimg=course.step * spec.batch / 1000,

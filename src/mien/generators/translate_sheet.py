@@ -27,12 +27,14 @@ class Sampled:
 
     Attributes:
         network: the generator.
+        best: as it was when it was judged best.
         data: where the faces come from.
         domains: what they are.
         placement: where the network is.
     """
 
     network: nn.Module
+    best: nn.Module
     data: TrainingSet
     domains: Domains
     placement: Placement
@@ -47,7 +49,10 @@ class Sampled:
     def shown_and_judged(
         self, hooks: TrainHooks, course: Course, kimg: float, *, speaks: bool
     ) -> dict[str, float]:
-        """Draw the sheet, have faces of all classes judged, and return the figures, if any."""
+        """Draw the sheet, have faces of all classes judged, and return the figures, if any.
+
+        Weights that are the best so far are copied to ``best``.
+        """
         if speaks:
             hooks.sheet(kimg, self.sheet())
         if hooks.score is None:
@@ -55,7 +60,8 @@ class Sampled:
         rows = self._rows(SCORED)
         wanted = np.arange(len(rows), dtype=np.int64) % self.domains.classes
         figures = dict(hooks.score(self._translated(rows, wanted), wanted))
-        course.judge(figures)
+        if course.judge(figures):
+            self.best.load_state_dict(self.network.state_dict())
         return figures
 
     def _rows(self, most: int) -> Int:

@@ -227,6 +227,29 @@ def test_training_stops_when_the_figures_no_longer_improve():
     assert trained.history[-1]["fd"] == pytest.approx(2.8)
 
 
+def test_an_early_stop_keeps_the_weights_that_were_best():
+    """Not the last ones; stopped and resumed in between, the same."""
+
+    def scores():
+        told = iter([1.0, 0.5, 0.8, 0.9])
+        return lambda *_: {"fd": next(told)}
+
+    params = {**TINY, "kimg": 0.4, "evaluations": 10, "patience": 2}
+    saves: list[dict] = []
+    hooks = TrainHooks(score=scores(), save=saves.append, save_every_s=0.0)
+    trained = train(bars(), params, hooks)
+    judged = [s for s in saves if "fd" in s["progress"]["history"][-1]]
+    assert len(judged) == 4
+    same = [
+        all(torch.equal(s["average"][k], w) for k, w in trained.weights.items()) for s in judged
+    ]
+    assert same == [False, True, False, False]
+    rest = iter([0.8, 0.9])
+    again = TrainHooks(score=lambda *_: {"fd": next(rest)}, resume=judged[1])
+    resumed = train(bars(), params, again)
+    assert all(torch.equal(resumed.weights[k], w) for k, w in trained.weights.items())
+
+
 def test_without_patience_nothing_stops_early():
     """By default a run sees all its faces."""
 
