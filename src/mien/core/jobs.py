@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from mien.core.errors import ERRORS, MienError
+from mien.core.errors import ERRORS, Corrupt, MienError, Unavailable
 
 JobState = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLING", "CANCELLED"]
 ENDED: frozenset[JobState] = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
@@ -45,11 +45,7 @@ class Failure:
     def error(self) -> MienError:
         """Return the error again, to be raised; ``Unavailable`` for an unforeseen one."""
         kinds = {kind.__name__: kind for kind in ERRORS}
-        kind = kinds.get(self.kind)
-        if kind is None:
-            from mien.core.errors import Unavailable
-
-            kind = Unavailable
+        kind = kinds.get(self.kind, Unavailable)
         return kind(self.reason, self.message, hint=self.hint, details=self.details)
 
 
@@ -76,6 +72,7 @@ class Job:
         ended: when it ended.
         tries: how often it was started, resumptions included.
         revision: raised by one with every change.
+        children: names of the jobs it started, in the order it started them.
     """
 
     name: str
@@ -96,8 +93,105 @@ class Job:
     ended: datetime | None = None
     tries: int = 0
     revision: int = 0
+    children: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
         """Whether it has ended, one way or another."""
         return self.state in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some of many jobs.
+
+    Attributes:
+        jobs: newest first.
+        next_page_token: asks for the page after; "" = this is the last.
+    """
+
+    jobs: tuple[Job, ...]
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """The end of what a job wrote.
+
+    Attributes:
+        text: broken characters replaced.
+        truncated: whether there was more before it.
+    """
+
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrialWork:
+    """One trial, planned already.
+
+    Attributes:
+        plan: URI or path of its plan.json.
+        done: URI or path of the marker whose existence means done; "" = result.json beside it.
+        key: digest that names the work; "" = of the plan's bytes.
+    """
+
+    plan: str
+    done: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepWork:
+    """Every trial of a project, as the stage ``sweep`` runs them.
+
+    Attributes:
+        project: folder with the prepared data.
+        params_yaml: parameters as text; "" = the project's own file.
+        overrides: ``section.key=value``, applied in order.
+    """
+
+    project: str
+    params_yaml: str = ""
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorWork:
+    """A generator to train, as the stage ``train_generator`` does.
+
+    Attributes:
+        project: folder with the ingested data.
+        generator: which one of the section ``train_generator``.
+        params_yaml: parameters as text; "" = the project's own file.
+        overrides: ``section.key=value``, applied in order.
+    """
+
+    project: str
+    generator: str
+    params_yaml: str = ""
+    overrides: tuple[str, ...] = ()
+
+
+TrainingWork = TrialWork | SweepWork | GeneratorWork
+
+
+def work_of(job: Job) -> TrainingWork:
+    """Read what a training job was asked to do.
+
+    Raises:
+        Corrupt: ``JOB_SPEC`` when it is no work of a training service.
+    """
+    kinds: dict[str, Callable[..., TrainingWork]] = {
+        "trial": TrialWork,
+        "sweep": SweepWork,
+        "generator": GeneratorWork,
+    }
+    try:
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in job.spec.items()}
+        return kinds[job.kind](**given)
+    except (KeyError, TypeError):
+        raise Corrupt(
+            "JOB_SPEC", f"{job.name} is no training job: {job.kind}", hint="ask for it anew"
+        ) from None

@@ -1,0 +1,436 @@
+"""Jobs on disk: what was asked, who is at it, how it went. Shared by threads and processes.
+
+Whoever runs a job holds a lease on it and renews it. A lease that ran out, or whose holder is a
+process of this machine that has died, is free to take: a job is never run twice at a time, and
+never forgotten.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from mien.adapters.job_tables import (
+    CHILDREN,
+    JOBS,
+    REQUESTS,
+    columns_of,
+    job_of,
+    open_tables,
+    text_of,
+)
+from mien.core.errors import AlreadyExists, Conflict, Invalid, NotFound
+from mien.core.hooks import Cancelled, never_cancelled
+from mien.core.jobs import ENDED, Job, JobPage, JobState
+
+LEASE_S = 15.0
+POLL_S = 0.25
+PAGE = 100
+_MOST_PAGE = 1000
+UNSUCCESSFUL: frozenset[JobState] = frozenset({"FAILED", "CANCELLED"})
+_ANEW: Mapping[str, Any] = {
+    "state": "QUEUED",
+    "done": 0.0,
+    "message": "",
+    "metrics": "{}",
+    "failure": "",
+    "ended": None,
+    "owner": "",
+}
+
+
+class JobBook:
+    """The jobs of one service, in a database.
+
+    Args:
+        url: SQLAlchemy address, ``sqlite:////folder/jobs.db`` or a PostgreSQL one.
+        lease_s: seconds after which a holder that has not been heard of is taken for dead.
+    """
+
+    def __init__(self, url: str, *, lease_s: float = LEASE_S) -> None:
+        self._engine = open_tables(url)
+        self._reading = self._engine.execution_options(reads=True)
+        self._changed = threading.Condition()
+        self._changes = 0
+        self.lease_s = lease_s
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    # asking
+
+    def create(
+        self,
+        kind: str,
+        spec: Mapping[str, Any],
+        *,
+        name: str,
+        request_id: str = "",
+        parent: str = "",
+        again: Collection[JobState] = UNSUCCESSFUL,
+    ) -> tuple[Job, bool]:
+        """Enter a job, or find it.
+
+        Args:
+            kind: what sort of work.
+            spec: what is asked, plain JSON values.
+            name: unique; the same work has the same name.
+            request_id: of the caller; a request known already changes nothing.
+            parent: job that starts it.
+            again: a job that ended in one of these states is queued again by a new request.
+
+        Returns:
+            The job, and whether this call queued it.
+
+        Raises:
+            AlreadyExists: ``REQUEST_ID_REUSED`` for another job or spec; ``JOB_NAME_TAKEN``
+                when the name stands for other work.
+        """
+        text = text_of(spec)
+        with self._engine.begin() as db:
+            known = self._request(db, request_id, name, text)
+            row = db.execute(_of(name).with_for_update()).mappings().first()
+            if row is None:
+                db.execute(
+                    JOBS.insert().values(
+                        name=name,
+                        kind=kind,
+                        spec=text,
+                        parent=parent,
+                        request_id=request_id,
+                        state="QUEUED",
+                        created=time.time(),
+                    )
+                )
+            elif (row["kind"], row["spec"]) != (kind, text):
+                raise AlreadyExists(
+                    "JOB_NAME_TAKEN", f"{name} is other work already", hint="use another key"
+                )
+            elif not known and row["state"] in again:
+                _write(db, name, _ANEW)
+            queued = row is None or (not known and row["state"] in again)
+            if parent:
+                _link(db, parent, name)
+            job = _read(db, name)
+        if queued:
+            self._tell()
+        return job, queued
+
+    def _request(self, db: Connection, request_id: str, name: str, text: str) -> bool:
+        if not request_id:
+            return False
+        found = db.execute(select(REQUESTS).where(REQUESTS.c.request_id == request_id)).first()
+        if found is None:
+            values = {"request_id": request_id, "name": name, "spec": text}
+            db.execute(REQUESTS.insert().values(values))
+        elif (found.name, found.spec) != (name, text):
+            raise AlreadyExists(
+                "REQUEST_ID_REUSED",
+                f"request {request_id!r} asked for {found.name} before, with another content",
+                hint="use a new request_id for new work",
+            )
+        return found is not None
+
+    # reading
+
+    def get(self, name: str) -> Job:
+        """Read a job; ``NotFound`` ``UNKNOWN_JOB``."""
+        with self._reading.begin() as db:
+            return _read(db, name)
+
+    def jobs(
+        self,
+        *,
+        parent: str = "",
+        kinds: Collection[str] = (),
+        page_size: int = 0,
+        page_token: str = "",
+    ) -> JobPage:
+        """List jobs, newest first.
+
+        Args:
+            parent: only its children; "" = all.
+            kinds: only of these; empty = all.
+            page_size: at most so many, 1 to 1000; 0 = 100.
+            page_token: from the page before.
+
+        Raises:
+            Invalid: ``PAGE_SIZE``, ``PAGE_TOKEN``.
+        """
+        if not 0 <= page_size <= _MOST_PAGE:
+            raise Invalid(
+                "PAGE_SIZE", f"{page_size} is not in 0 … {_MOST_PAGE}", hint="0 gives 100 a page"
+            )
+        size = page_size or PAGE
+        wanted = select(JOBS).order_by(JOBS.c.sequence.desc()).limit(size + 1)
+        if page_token:
+            wanted = wanted.where(JOBS.c.sequence < _sequence_of(page_token))
+        if kinds:
+            wanted = wanted.where(JOBS.c.kind.in_(sorted(kinds)))
+        if parent:
+            mine = select(CHILDREN.c.child).where(CHILDREN.c.parent == parent)
+            wanted = wanted.where(JOBS.c.name.in_(mine))
+        with self._reading.begin() as db:
+            rows = db.execute(wanted).mappings().all()
+            children = _children(db, [row["name"] for row in rows])
+        more = len(rows) > size
+        found = tuple(job_of(r, children.get(r["name"], ())) for r in rows[:size])
+        return JobPage(found, _token_of(rows[size - 1]["sequence"]) if more else "")
+
+    def count(self, kinds: Collection[str] = ()) -> dict[JobState, int]:
+        """Count jobs by state; states without a job are left out."""
+        wanted = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
+        if kinds:
+            wanted = wanted.where(JOBS.c.kind.in_(sorted(kinds)))
+        with self._reading.begin() as db:
+            return {row[0]: row[1] for row in db.execute(wanted)}
+
+    def watch(
+        self, name: str, after_revision: int = 0, stop: Cancelled = never_cancelled
+    ) -> Iterator[Job]:
+        """Yield a job now and whenever it has changed, until it has ended.
+
+        Revisions grow. A slow reader misses some, never the last. Changes made through this
+        object are seen at once, those of other processes within ``POLL_S``.
+
+        Args:
+            name: of the job; ``NotFound`` ``UNKNOWN_JOB``.
+            after_revision: yield only what is newer.
+            stop: asked at least every ``POLL_S``; True ends the watch.
+        """
+        self.get(name)
+        return self._watch(name, after_revision, stop)
+
+    def _watch(self, name: str, seen: int, stop: Cancelled) -> Iterator[Job]:
+        while not stop():
+            changes = self._changes
+            job = self.get(name)
+            if job.revision > seen:
+                seen = job.revision
+                yield job
+            if job.over:
+                return
+            self.wait(changes, POLL_S)
+
+    def wait(self, changes: int, timeout_s: float) -> int:
+        """Wait until more changes than ``changes`` were made here; returns their number."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != changes, timeout_s)
+            return self._changes
+
+    @property
+    def changes(self) -> int:
+        """How many changes were made through this object; for ``wait``."""
+        return self._changes
+
+    # changing
+
+    def change(self, name: str, *, owner: str = "", **fields: Any) -> Job:
+        """Change fields of a job; its revision rises by one.
+
+        Args:
+            name: of the job; ``NotFound`` ``UNKNOWN_JOB``.
+            owner: only while it holds the lease; ``Conflict`` ``LEASE_LOST`` otherwise.
+            **fields: of ``Job``. An ended state sets ``ended`` and frees the lease; a job that
+                has ended does not change any more, and is returned as it is.
+        """
+        with self._engine.begin() as db:
+            row = db.execute(_of(name).with_for_update()).mappings().first()
+            if row is None:
+                raise _unknown(name)
+            if owner and row["owner"] != owner:
+                raise Conflict(
+                    "LEASE_LOST", f"{name} was taken over by {row['owner'] or 'nobody yet'}"
+                )
+            if row["state"] in ENDED:
+                return _read(db, name)
+            values = columns_of(fields)
+            if values.get("state") in ENDED:
+                values |= {"ended": time.time(), "owner": "", "lease_until": 0.0}
+            _write(db, name, values)
+            job = _read(db, name)
+        self._tell()
+        return job
+
+    def cancel(self, name: str) -> Job:
+        """Ask a job and its children to stop; one that nobody is at is CANCELLED at once.
+
+        A child that another unfinished job waits for goes on. ``NotFound`` ``UNKNOWN_JOB``.
+        """
+        with self._engine.begin() as db:
+            _read(db, name)
+            self._cancel(db, name)
+            job = _read(db, name)
+        self._tell()
+        return job
+
+    def _cancel(self, db: Connection, name: str) -> None:
+        row = db.execute(_of(name).with_for_update()).mappings().one()
+        if row["state"] == "QUEUED":
+            _write(db, name, {"state": "CANCELLED", "ended": time.time()})
+        elif row["state"] == "RUNNING":
+            _write(db, name, {"state": "CANCELLING"})
+        for child in _children(db, [name]).get(name, ()):
+            if not _wanted_by_others(db, child, name):
+                self._cancel(db, child)
+
+    # running
+
+    def claim(self, kinds: Collection[str], owner: str) -> Job | None:
+        """Take the oldest job that nobody is at; it is then RUNNING (or stays CANCELLING)."""
+        now = time.time()
+        with self._reading.begin() as db:  # most often there is none: no writer need wait for that
+            if db.execute(_free(db, kinds, owner, now)).first() is None:
+                return None
+        with self._engine.begin() as db:
+            wanted = _free(db, kinds, owner, now).with_for_update(skip_locked=True)
+            row = db.execute(wanted).mappings().first()
+            if row is None:
+                return None
+            values: dict[str, Any] = {"owner": owner, "lease_until": now + self.lease_s}
+            if row["state"] != "CANCELLING":
+                values |= {"state": "RUNNING", "tries": row["tries"] + 1}
+                values |= {"started": row["started"] or now}
+            _write(db, row["name"], values)
+            job = _read(db, row["name"])
+        self._tell()
+        return job
+
+    def renew(self, owner: str) -> None:
+        """Renew all leases of a holder."""
+        until = time.time() + self.lease_s
+        with self._engine.begin() as db:
+            db.execute(update(JOBS).where(JOBS.c.owner == owner).values(lease_until=until))
+
+    def held(self, owner: str) -> dict[str, JobState]:
+        """Return the jobs that a holder has a lease on, with their states."""
+        wanted = select(JOBS.c.name, JOBS.c.state).where(JOBS.c.owner == owner)
+        with self._reading.begin() as db:
+            return {row.name: row.state for row in db.execute(wanted)}
+
+    def release(self, name: str, *, owner: str) -> Job:
+        """Give a job back that is to go on later: QUEUED, or CANCELLED when that was asked."""
+        with self._engine.begin() as db:
+            row = db.execute(_of(name).with_for_update()).mappings().first()
+            if row is None:
+                raise _unknown(name)
+            if row["owner"] == owner:
+                asked = row["state"] == "CANCELLING"
+                ended = {"state": "CANCELLED", "ended": time.time()}
+                values = ended if asked else {"state": "QUEUED"}
+                _write(db, name, {**values, "owner": "", "lease_until": 0.0})
+            job = _read(db, name)
+        self._tell()
+        return job
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+
+def new_owner() -> str:
+    """Name a holder of leases so that its machine can tell whether it still lives."""
+    return "|".join((socket.gethostname(), str(os.getpid()), _born(os.getpid()), uuid.uuid4().hex))
+
+
+def _free(db: Connection, kinds: Collection[str], asking: str, now: float) -> Any:
+    """Select the oldest job that nobody is at."""
+    left = or_(JOBS.c.lease_until < now, JOBS.c.owner.in_(_dead_owners(db, asking)))
+    begun = and_(JOBS.c.state.in_(("RUNNING", "CANCELLING")), left)
+    wanted = select(JOBS).where(JOBS.c.kind.in_(sorted(kinds)))
+    return wanted.where(or_(JOBS.c.state == "QUEUED", begun)).order_by(JOBS.c.sequence).limit(1)
+
+
+def _dead_owners(db: Connection, asking: str) -> list[str]:
+    """Name the holders that are dead processes of this machine: no need to wait for them."""
+    held = JOBS.c.state.in_(("RUNNING", "CANCELLING"))
+    owners = db.execute(select(JOBS.c.owner).where(held).distinct()).scalars()
+    return [o for o in owners if o != asking and _is_dead(o)]
+
+
+def _is_dead(owner: str) -> bool:
+    host, _, rest = owner.partition("|")
+    pid, _, rest = rest.partition("|")
+    born = rest.partition("|")[0]
+    return host == socket.gethostname() and pid.isdigit() and _born(int(pid)) != born
+
+
+def _born(pid: int) -> str:
+    """Tell when a process began, "" for none or a dead one: numbers of processes come again."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        gone = process.status() == psutil.STATUS_ZOMBIE
+        return "" if gone else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _of(name: str) -> Any:
+    return select(JOBS).where(JOBS.c.name == name)
+
+
+def _read(db: Connection, name: str) -> Job:
+    row = db.execute(_of(name)).mappings().first()
+    if row is None:
+        raise _unknown(name)
+    return job_of(row, _children(db, [name]).get(name, ()))
+
+
+def _write(db: Connection, name: str, values: Mapping[str, Any]) -> None:
+    raised = {**values, "revision": JOBS.c.revision + 1}
+    db.execute(update(JOBS).where(JOBS.c.name == name).values(raised))
+
+
+def _children(db: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    wanted = select(CHILDREN.c.parent, CHILDREN.c.child).where(CHILDREN.c.parent.in_(names))
+    found: dict[str, tuple[str, ...]] = {}
+    for parent, child in db.execute(wanted.order_by(CHILDREN.c.sequence)):
+        found[parent] = (*found.get(parent, ()), child)
+    return found
+
+
+def _link(db: Connection, parent: str, child: str) -> None:
+    both = and_(CHILDREN.c.parent == parent, CHILDREN.c.child == child)
+    if db.execute(select(CHILDREN.c.sequence).where(both)).first() is None:
+        db.execute(CHILDREN.insert().values(parent=parent, child=child))
+        _write(db, parent, {})
+
+
+def _wanted_by_others(db: Connection, child: str, parent: str) -> bool:
+    others = (
+        select(JOBS.c.name)
+        .join(CHILDREN, CHILDREN.c.parent == JOBS.c.name)
+        .where(CHILDREN.c.child == child, JOBS.c.name != parent)
+        .where(JOBS.c.state.in_(("QUEUED", "RUNNING")))
+    )
+    return db.execute(others).first() is not None
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound("UNKNOWN_JOB", f"there is no job {name!r}", hint="list the jobs")
+
+
+def _token_of(sequence: int) -> str:
+    return base64.urlsafe_b64encode(str(sequence).encode()).decode()
+
+
+def _sequence_of(token: str) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error):
+        raise Invalid(
+            "PAGE_TOKEN", "this page token is none of ours", hint="begin again without one"
+        ) from None
