@@ -1,0 +1,81 @@
+"""Health of each service by name, and of the server as a whole under ""."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+POLL_S = 1.0
+Check = Callable[[], str | None]
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """Asks the checks every second and tells whoever probes."""
+
+    def __init__(self, poll_s: float = POLL_S) -> None:
+        self.servicer = HealthServicer()
+        self.servicer.set("", HealthCheckResponse.NOT_SERVING)
+        self._poll_s = poll_s
+        self._checks: dict[str, list[Check]] = {}
+        self._said: dict[str, str | None] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
+
+    def add(self, service: str, check: Check | None = None) -> None:
+        """Know a service; a check says why it is not ready, None when it is."""
+        checks = self._checks.setdefault(service, [])
+        if check is not None:
+            checks.append(check)
+
+    def start(self) -> None:
+        """Ask once now, and from now on."""
+        self.look()
+        self._thread.start()
+
+    def look(self) -> None:
+        """Ask every check once."""
+        reasons = {service: _why_not(checks) for service, checks in self._checks.items()}
+        for service, why in reasons.items():
+            self._tell(service, why)
+        failing = [service for service, why in reasons.items() if why is not None]
+        self._tell("", f"not ready: {', '.join(failing)}" if failing else None)
+
+    def not_ready(self) -> None:
+        """Say NOT_SERVING from now on, whatever the checks find."""
+        self._stop.set()
+        self.servicer.enter_graceful_shutdown()
+
+    def close(self) -> None:
+        """Ask no longer."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._poll_s):
+            self.look()
+
+    def _tell(self, service: str, why: str | None) -> None:
+        if self._said.get(service, "not asked yet") == why:
+            return
+        self._said[service] = why
+        serving = HealthCheckResponse.SERVING if why is None else HealthCheckResponse.NOT_SERVING
+        self.servicer.set(service, serving)
+        level = logging.INFO if why is None else logging.WARNING
+        log.log(level, "readiness", extra={"service": service or "all", "why_not": why})
+
+
+def _why_not(checks: list[Check]) -> str | None:
+    for check in checks:
+        try:
+            why = check()
+        except Exception as error:  # noqa: BLE001  a check that fails is an answer as well
+            why = f"{type(error).__name__}: {error}"
+        if why is not None:
+            return why
+    return None
