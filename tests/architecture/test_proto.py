@@ -1,0 +1,72 @@
+"""The laws of the wire: every call says why it may fail, and whether it may be repeated."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mien.wire.channel import methods
+from services.chassis.policy import POLICIES
+
+ROOT = Path(__file__).resolve().parents[2]
+RPC = re.compile(r"((?:^ *//.*\n)+)^ *rpc (\w+)\(", re.MULTILINE)
+REASON = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+METHODS = [(f"/{service}/{m.name}", m) for service, m in methods()]
+SINGLE_WORDS = {"IMAGE", "FILTER"}  # reasons without an underscore
+
+
+def comments() -> dict[str, str]:
+    """Path of each RPC → its comment."""
+    found = {}
+    for file in sorted((ROOT / "proto").rglob("*.proto")):
+        text = file.read_text()
+        service = re.search(r"^service (\w+)", text, re.MULTILINE)
+        package = re.search(r"^package (\S+);", text, re.MULTILINE)
+        for comment, name in RPC.findall(text):
+            plain = " ".join(line.strip(" /") for line in comment.splitlines())
+            found[f"/{package[1]}.{service[1]}/{name}"] = plain
+    return found
+
+
+COMMENTS = comments()
+
+
+def reasons(comment: str) -> set[str]:
+    told = comment.partition("Reasons:")[2]
+    words = set(re.findall(r"\b[A-Z]{4,}\b", told)) & SINGLE_WORDS
+    return set(REASON.findall(told)) | words
+
+
+def raised() -> set[str]:
+    """Every text in the sources that could be a reason."""
+    text = [
+        path.read_text()
+        for folder in ("src/mien", "services")
+        for path in (ROOT / folder).rglob("*.py")
+        if "mien/api" not in str(path)
+    ]
+    return set(re.findall(r'"([A-Z][A-Z0-9_]+)"', "\n".join(text)))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in METHODS])
+def test_every_call_says_why_it_fails(path):
+    """Its comment ends with the reasons, or says there are none."""
+    comment = COMMENTS[path]
+    assert "Reasons:" in comment
+    assert reasons(comment) or "none" in comment.partition("Reasons:")[2]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in METHODS])
+def test_no_call_promises_a_reason_that_nobody_gives(path):
+    """Each reason stands somewhere in the sources."""
+    assert reasons(COMMENTS[path]) - raised() == set()
+
+
+@pytest.mark.parametrize(("path", "method"), METHODS, ids=[path for path, _ in METHODS])
+def test_protos_and_policy_agree_on_what_may_be_repeated(path, method):
+    """Clients retry by the protos, servers answer by the policy."""
+    level = method.GetOptions().idempotency_level
+    assert (level != 0) == POLICIES[path].idempotent
+    assert (level == 1) == (POLICIES[path].idempotent and POLICIES[path].role == "viewer")
