@@ -17,7 +17,7 @@ from mien.core.errors import AlreadyExists, Conflict, Corrupt, Invalid, NotFound
 from mien.core.manifest import Licence, Manifest, Provenance, VersionInfo
 from mien.core.ports import Registry
 from mien.core.sample import Item, Sample
-from mien.registry import folder_registry
+from mien.registry import name_index
 from mien.registry.folder_registry import FolderRegistry
 
 # A later implementation adds itself here: name → given a folder, a registry that uses it.
@@ -193,7 +193,7 @@ def test_many_processes_share_a_folder(tmp_path):
 
 def test_a_locked_index_is_a_conflict(tmp_path, monkeypatch):
     """Another process that never lets go: said, and tried again later it works."""
-    monkeypatch.setattr(folder_registry, "_LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(name_index, "_LOCK_TIMEOUT_S", 0.05)
     registry = FolderRegistry(tmp_path)
     create(registry, "one", faces(2))
     with FileLock(tmp_path / ".lock"), pytest.raises(Conflict) as caught:

@@ -229,12 +229,13 @@ def split_reference(reference: str) -> tuple[str, str]:
     """Split ``name``, ``digest`` or ``name@alias`` (or ``name@digest``) into name and rest.
 
     Returns:
-        Name and alias or digest; either is "" where it is not given.
+        Name and alias or digest; either is "" where it is not given, and what is no reference
+        comes back as a name that nothing can have.
     """
     if is_digest(reference):
         return "", reference
-    name, _, rest = reference.partition("@")
-    return name, rest
+    name, at, rest = reference.partition("@")
+    return (name, rest) if name and bool(at) == bool(rest) else (f"@{reference}", "")
 
 
 def alias_moved(name: str, alias: str, expected: str, found: str) -> Conflict:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mien.core.catalogue import Diff, Group
 from mien.core.manifest import Manifest
 from mien.core.sample import Sample
 
@@ -54,6 +55,27 @@ def diff(before: Manifest, after: Manifest) -> VersionDiff:
         relabelled=tuple(a.id for a, b in common if a.digest == b.digest and a != b),
         replaced=tuple(a.id for a, b in common if a.digest != b.digest),
         counts={name: _changed(before, after, value) for name, value in _BY.items()},
+    )
+
+
+def summary(before: Manifest, after: Manifest, *, max_ids: int) -> Diff:
+    """Compare two manifests; of the ids at most ``max_ids`` of each kind are told."""
+    found = diff(before, after)
+    changed = sorted((*found.relabelled, *found.replaced))
+    return Diff(
+        before=before.digest,
+        after=after.digest,
+        added=len(found.added),
+        removed=len(found.removed),
+        changed=len(changed),
+        added_ids=found.added[:max_ids],
+        removed_ids=found.removed[:max_ids],
+        changed_ids=tuple(changed[:max_ids]),
+        groups=tuple(
+            Group(by, value, old, new)
+            for by, values in found.counts.items()
+            for value, (old, new) in values.items()
+        ),
     )
 
 

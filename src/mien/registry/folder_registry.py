@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-import orjson
-from filelock import FileLock, Timeout
-
-from mien.core.errors import Conflict, Corrupt, Invalid, NotFound
+from mien.core.catalogue import (
+    EVERYTHING,
+    Alias,
+    Diff,
+    Edge,
+    Entry,
+    ItemFilter,
+    Relations,
+    Verification,
+    check_alias,
+    check_name,
+    check_request_id,
+    split_reference,
+)
+from mien.core.errors import Corrupt, NotFound
 from mien.core.manifest import Licence, Provenance, VersionInfo
 from mien.core.sample import Item
+from mien.registry.diff import summary
 from mien.registry.layout import read_info
+from mien.registry.lineage import relations
+from mien.registry.name_index import Line, NameIndex, unknown_alias
 from mien.registry.read import Version, open_version
-from mien.registry.staging import disk_errors, staged, sync
-from mien.registry.write import Duplicates, fill, publish
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_LOCK_TIMEOUT_S = 60.0  # a name is recorded in milliseconds
+from mien.registry.staging import staged
+from mien.registry.write import Duplicates, copy_in, fill, publish
 
 
 class FolderRegistry:
-    """Immutable versions under ``root/versions/<digest>``, found by name or digest.
+    """Immutable versions under ``root/versions/<digest>``, found by name, alias or digest.
 
     ``root/names.jsonl`` records, oldest first, which digest was created under which name; it
     only grows. Threads and processes may share a root.
@@ -35,6 +41,7 @@ class FolderRegistry:
 
     def __init__(self, root: Path, *, duplicates: Duplicates = "error") -> None:
         self.root = root
+        self._index = NameIndex(root)
         self._duplicates: Duplicates = duplicates
 
     def create(
@@ -44,23 +51,21 @@ class FolderRegistry:
         *,
         provenance: Provenance,
         licences: Mapping[str, Licence],
+        request_id: str = "",
     ) -> VersionInfo:
         """Freeze items under a name; the same content again is the same version.
 
         Content that is there already keeps the provenance it first came with.
 
         Raises:
-            Invalid: ``VERSION_NAME``, and what ``write_version`` raises.
-            AlreadyExists: ``OTHER_LICENCES`` for known content with other rights.
+            Invalid: ``VERSION_NAME``, ``REQUEST_ID``, and what ``write_version`` raises.
+            AlreadyExists: ``OTHER_LICENCES`` for known content with other rights;
+                ``REQUEST_ID_REUSED``.
             Exhausted: ``DISK_FULL``. Forbidden: ``NO_WRITE_PERMISSION``.
             Conflict: ``REGISTRY_LOCKED`` when the index stays locked.
         """
-        if not _NAME.fullmatch(name) or _DIGEST.fullmatch(name):
-            raise Invalid(
-                "VERSION_NAME",
-                f"{name!r} is no name for a version",
-                hint="1 to 100 letters, digits, dots, dashes, underscores; no digest",
-            )
+        check_name(name)
+        check_request_id(request_id)
         # All writers of a root stage beside the same name, so each removes what killed ones left.
         with staged(self.root / "versions" / "new") as temporary:
             info = fill(
@@ -74,110 +79,153 @@ class FolderRegistry:
                 duplicates=self._duplicates,
             )
             there = publish(temporary, self._folder(info.digest), info, replace=False)
-        self._record(name, there.digest)
+        self._index.record(name, there.digest, request_id)
+        return replace(there, name=name)
+
+    def import_version(self, name: str, folder: Path, *, request_id: str = "") -> VersionInfo:
+        """Freeze a version's folder under a name, its bytes as they are; verified on the way.
+
+        Raises:
+            Invalid: ``VERSION_NAME``, ``REQUEST_ID``. NotFound: ``VERSION_MISSING``.
+            Corrupt: when the folder is damaged. Others as ``create``.
+        """
+        check_name(name)
+        check_request_id(request_id)
+        with staged(self.root / "versions" / "new") as temporary:
+            info = copy_in(folder, temporary, target=self.root)
+            there = publish(temporary, self._folder(info.digest), info, replace=False)
+        self._index.record(name, there.digest, request_id)
         return replace(there, name=name)
 
     def get(self, reference: str) -> VersionInfo:
-        """Find a version by name (its latest) or digest.
+        """Find a version by name (its latest), name@alias or digest.
 
         Raises:
             NotFound: ``UNKNOWN_VERSION``. Corrupt: when it is damaged.
         """
         return self.open(reference).info
 
+    def entry(self, reference: str) -> Entry:
+        """Find the latest entry of the history that a reference means; also ``name@digest``."""
+        sequence, line = self._resolve(reference)
+        return Entry(self._open(line).info, sequence, line.created)
+
     def versions(self, name: str | None = None) -> Sequence[VersionInfo]:
         """List versions, oldest first: all, or those created under a name.
 
         A version is listed each time it became the latest of a name.
         """
-        return [
-            replace(read_info(self._folder(digest))[0], name=called)
-            for called, digest in self._names()
-            if name in (None, called)
-        ]
+        return [e.info for e in self._entries(name)]
 
-    def items(self, reference: str) -> Iterator[Item]:
+    def history(
+        self, name: str | None = None, *, after: int = 0, limit: int = 100
+    ) -> Sequence[Entry]:
+        """List entries behind a place in the history, oldest first, at most ``limit``."""
+        return self._entries(name, after, limit)
+
+    def items(self, reference: str, where: ItemFilter | None = None) -> Iterator[Item]:
         """Stream a version's items in manifest order, verified; ``Corrupt`` names a bad item."""
-        return self.open(reference).items()
+        return self.open(reference).select(where or EVERYTHING)
+
+    def diff(self, before: str, after: str, *, max_ids: int = 100) -> Diff:
+        """Compare two versions by class, subject, source and quality."""
+        return summary(self.open(before).manifest, self.open(after).manifest, max_ids=max_ids)
+
+    def set_alias(self, name: str, alias: str, reference: str, *, expect: str = "") -> Alias:
+        """Point an alias of a name at a version; with ``expect``, compare and set.
+
+        Raises:
+            Invalid: ``VERSION_NAME``, ``ALIAS_NAME``. NotFound: ``UNKNOWN_VERSION``.
+            Conflict: ``ALIAS_MOVED``, ``REGISTRY_LOCKED``.
+        """
+        check_alias(alias)
+        digest = self._resolve(reference)[1].digest
+        self._resolve(f"{check_name(name)}@{digest}")
+        return self._index.set_alias(name, alias, digest, expect)
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Remove an alias; ``NotFound`` ``UNKNOWN_ALIAS`` when there is none."""
+        if not self.root.is_dir():
+            raise unknown_alias(name, alias)
+        self._index.delete_alias(name, alias)
+
+    def aliases(
+        self, name: str | None = None, *, after: tuple[str, str] = ("", ""), limit: int = 100
+    ) -> Sequence[Alias]:
+        """List aliases by name and alias, behind a pair of them, at most ``limit``."""
+        found = (a for a in self._index.aliases() if name in (None, a.name))
+        return [a for a in found if (a.name, a.alias) > after][:limit]
+
+    def lineage(self, reference: str, *, down: bool = False, depth: int = 0) -> Relations:
+        """Follow what a version was made from, or (down) what was made from it; 0 = all steps."""
+        known = {e.info.digest: e.info for e in self._entries()}
+        edges = [
+            Edge(digest, parent, role)
+            for digest, info in known.items()
+            for role, parent in sorted(info.provenance.parents.items())
+        ]
+        return relations(
+            self._resolve(reference)[1].digest,
+            known.get,
+            lambda digest: [e for e in edges if digest == (e.parent if down else e.child)],
+            down=down,
+            depth=depth,
+        )
+
+    def verify(self, reference: str) -> Verification:
+        """Read every byte and compare; damage is in the answer, no error."""
+        line = self._resolve(reference)[1]
+        try:
+            return self._open(line).inspect()
+        except (Corrupt, NotFound) as error:
+            return Verification(line.digest, 0, (error.message,))
 
     def open(self, reference: str) -> Version:
-        """Open a version by name (its latest) or digest, to read some of it.
+        """Open a version by name (its latest), name@alias or digest, to read some of it.
 
         Raises:
             NotFound: ``UNKNOWN_VERSION``. Corrupt: when it is damaged.
         """
-        name, digest = self._resolve(reference)
-        version = open_version(self._folder(digest))
-        if version.info.digest != digest:
+        return self._open(self._resolve(reference)[1])
+
+    def _open(self, line: Line) -> Version:
+        version = open_version(self._folder(line.digest))
+        if version.info.digest != line.digest:
             raise Corrupt(
                 "VERSION_FILE",
                 f"{version.folder} holds another version, {version.info.digest}",
                 hint="restore it from a good copy",
             )
-        return Version(version.folder, replace(version.info, name=name), version.manifest_digest)
+        info = replace(version.info, name=line.name)
+        return Version(version.folder, info, version.manifest_digest)
 
-    def _resolve(self, reference: str) -> tuple[str, str]:
-        known = self._names()
-        for name, digest in reversed(known):
-            if reference in (name, digest):
-                return name, digest
-        names = sorted({n for n, _ in known})
-        raise NotFound(
-            "UNKNOWN_VERSION",
-            f"no version is called {reference!r}",
-            hint=f"known: {', '.join(names[:20])}" if names else "the registry is empty",
-            details={"reference": reference},
-        )
+    def _entries(
+        self, name: str | None = None, after: int = 0, limit: int | None = None
+    ) -> list[Entry]:
+        lines = enumerate(self._index.lines(), 1)
+        chosen = [(i, li) for i, li in lines if i > after and name in (None, li.name)][:limit]
+        infos = {li.digest: read_info(self._folder(li.digest))[0] for _, li in chosen}
+        return [Entry(replace(infos[li.digest], name=li.name), i, li.created) for i, li in chosen]
+
+    def _resolve(self, reference: str) -> tuple[int, Line]:
+        known = self._index.lines()
+        name, rest = split_reference(reference)
+        pointed = {(a.name, a.alias): a.digest for a in self._index.aliases()} if rest else {}
+        digest = pointed.get((name, rest), rest)
+        for sequence, line in reversed([*enumerate(known, 1)]):
+            if name in ("", line.name) and digest in ("", line.digest):
+                return sequence, line
+        raise unknown_version(reference, sorted({line.name for line in known}))
 
     def _folder(self, digest: str) -> Path:
         return self.root / "versions" / digest
 
-    def _names(self) -> list[tuple[str, str]]:
-        path = self.root / "names.jsonl"
-        try:
-            lines = path.read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
-        try:
-            rows = [orjson.loads(line) for line in lines]
-            found = [(str(r["name"]), str(r["digest"])) for r in rows]
-        except (ValueError, TypeError, KeyError) as error:
-            raise Corrupt(
-                "NAME_INDEX", f"{path} was altered: {error}", hint="restore it from a good copy"
-            ) from None
-        for name, digest in found:
-            if not _DIGEST.fullmatch(digest) or not _NAME.fullmatch(name):
-                raise Corrupt(
-                    "NAME_INDEX",
-                    f"{path} was altered: {name!r} → {digest!r}",
-                    hint="restore the index from a good copy; the versions themselves are whole",
-                )
-        return found
 
-    def _record(self, name: str, digest: str) -> None:
-        """Add a line to the index unless it is the name's latest; whole or not at all."""
-        with self._locked(), disk_errors(self.root):
-            known = self._names()
-            if next((d for n, d in reversed(known) if n == name), None) == digest:
-                return
-            path = self.root / "names.jsonl"
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            line = json.dumps({"name": name, "digest": digest, "created": created})
-            before = path.read_bytes() if path.exists() else b""
-            temporary = path.with_name(".names.jsonl.tmp")
-            temporary.write_bytes(before + line.encode() + b"\n")
-            sync(temporary)
-            temporary.replace(path)
-            sync(self.root)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        try:
-            with FileLock(self.root / ".lock", timeout=_LOCK_TIMEOUT_S):
-                yield
-        except Timeout:
-            raise Conflict(
-                "REGISTRY_LOCKED",
-                f"the index of {self.root} stays locked by another process",
-                hint="try again; if none is running, see who holds its .lock file",
-            ) from None
+def unknown_version(reference: str, names: Sequence[str]) -> NotFound:
+    """Say that a reference means nothing here."""
+    return NotFound(
+        "UNKNOWN_VERSION",
+        f"no version is called {reference!r}",
+        hint=f"known: {', '.join(names[:20])}" if names else "the registry is empty",
+        details={"reference": reference},
+    )

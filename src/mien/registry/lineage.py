@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from mien.core.catalogue import Edge, Relations
 from mien.core.errors import Invalid
 from mien.core.manifest import Licence, VersionInfo
 
 Resolve = Callable[[str], VersionInfo | None]
+Steps = Callable[[str], Iterable[Edge]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,30 @@ def lineage(info: VersionInfo, resolve: Resolve) -> Lineage:
         waiting.extend(parent.provenance.parents.values())
     parents = {digest: dict(v.provenance.parents) for digest, v in versions.items()}
     return Lineage(versions, parents, tuple(unresolved))
+
+
+def relations(
+    root: str, resolve: Resolve, steps: Steps, *, down: bool, depth: int = 0
+) -> Relations:
+    """Follow edges from a version, breadth first, once each.
+
+    Args:
+        root: digest to start from.
+        resolve: finds a version by digest; None when it is not registered.
+        steps: the edges that leave a digest in the direction asked for.
+        down: the edges go to children, not to parents.
+        depth: steps at most; 0 = all.
+    """
+    edges: list[Edge] = []
+    seen = {root}
+    layer = [root]
+    taken = 0
+    while layer and not (depth and taken >= depth):
+        found = [edge for digest in layer for edge in steps(digest)]
+        edges += found
+        reached = dict.fromkeys(edge.child if down else edge.parent for edge in found)
+        layer = [digest for digest in reached if digest not in seen]
+        seen.update(layer)
+        taken += 1
+    versions = {digest: info for digest in seen if (info := resolve(digest)) is not None}
+    return Relations(root, tuple(edges), versions)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mien.core.catalogue import ItemFilter, Verification
 from mien.core.columns import COLUMNS, from_table
 from mien.core.digest import digest_bytes
 from mien.core.errors import Corrupt, NotFound
@@ -18,7 +19,9 @@ from mien.core.sample import Item, Sample
 from mien.registry.layout import MANIFEST, SHARDS, corrupt, open_inside, read_info
 from mien.registry.shards import PLACE
 
+MAX_DAMAGE = 1000  # messages of an inspection; the rest is counted
 _OPEN_SHARDS = 64
+_BATCH_ROWS = 1024
 _PARQUET_END = b"PAR1"
 _Place = tuple[str, int, int, int]  # shard, row, offset, size
 
@@ -78,6 +81,27 @@ class Version:
             for handle in handles.values():
                 os.close(handle)
 
+    def select(self, where: ItemFilter) -> Iterator[Item]:
+        """Stream the items that pass a filter, in manifest order, each verified.
+
+        Samples are built a thousand at a time: however long the manifest is, only its columns
+        are in memory. The manifest is verified by the digest of its file.
+
+        Raises:
+            Corrupt: as ``items`` does.
+        """
+        handles: dict[str, int] = {}
+        try:
+            for start in range(0, len(self._table), _BATCH_ROWS):
+                batch = self._table.slice(start, _BATCH_ROWS)
+                places = zip(*(batch[c].to_pylist() for c in PLACE), strict=True)
+                for sample, place in zip(from_table(batch), places, strict=True):
+                    if where.keeps(sample):
+                        yield Item(sample, self._image(sample, place, handles))
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+
     def images(self, ids: Collection[str] | None = None) -> Iterator[bytes]:
         """Stream the verified image bytes, as ``items`` does."""
         return (item.image for item in self.items(ids))
@@ -90,12 +114,36 @@ class Version:
         """
         for _ in self.items():
             pass
+        for damage in self._shard_damage():
+            raise corrupt("CORRUPT_SHARD", damage)
+
+    def inspect(self) -> Verification:
+        """Read everything as ``verify`` does; tell all damage instead of the first."""
+        damage: dict[str, None] = {}
+        right = 0
+        handles: dict[str, int] = {}
+        try:
+            for sample, place in zip(self.manifest, self._places, strict=True):
+                try:
+                    self._image(sample, place, handles)
+                    right += 1
+                except Corrupt as error:
+                    damage[error.message] = None
+            damage |= dict.fromkeys(self._shard_damage()) if not damage else {}
+        except Corrupt as error:  # of the manifest: nothing else can be told
+            damage[error.message] = None
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+        told = tuple(damage)
+        if len(told) > MAX_DAMAGE:
+            told = (*told[:MAX_DAMAGE], f"and {len(told) - MAX_DAMAGE} more")
+        return Verification(self.info.digest, right, told)
+
+    def _shard_damage(self) -> Iterator[str]:
         for shard, digest in self.info.shards.items():
-            handle = open_inside(self.folder, SHARDS, shard)
-            if _digest_handle(handle) != digest:
-                raise corrupt(
-                    "CORRUPT_SHARD", f"{self.folder / SHARDS / shard} was altered beside its images"
-                )
+            if _digest_handle(open_inside(self.folder, SHARDS, shard)) != digest:
+                yield f"{self.folder / SHARDS / shard} was altered beside its images"
 
     @cached_property
     def _table(self) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,15 @@ from mien.core.digest import digest_file
 from mien.core.errors import AlreadyExists, Corrupt, Invalid, NotFound
 from mien.core.manifest import Licence, Manifest, Provenance, VersionInfo
 from mien.core.sample import Item, Sample
-from mien.registry.layout import MANIFEST, plain_info, read_info, write_info
+from mien.registry.layout import (
+    INFO,
+    MANIFEST,
+    SHARDS,
+    open_inside,
+    plain_info,
+    read_info,
+    write_info,
+)
 from mien.registry.read import open_version
 from mien.registry.shards import PLACE, Packed, pack
 from mien.registry.staging import disk_errors, move_in, staged, sync_tree
@@ -115,6 +124,30 @@ def fill(
         write_info(info, digest_file(path), temporary)
         sync_tree(temporary)
     return info
+
+
+def copy_in(folder: Path, temporary: Path, *, target: Path) -> VersionInfo:
+    """Copy the version in ``folder`` into an empty folder, verify the copy, bring it to the disk.
+
+    Raises:
+        NotFound: ``VERSION_MISSING``. Corrupt: when it is damaged or holds links.
+        Exhausted, Forbidden: as ``write_version``.
+    """
+    info = read_info(folder)[0]
+    with disk_errors(target):
+        (temporary / SHARDS).mkdir()
+    for parts in ((INFO,), (MANIFEST,), *((SHARDS, shard) for shard in info.shards)):
+        with (
+            open(open_inside(folder, *parts), "rb") as source,  # noqa: PTH123 - of a descriptor
+            disk_errors(target),
+            temporary.joinpath(*parts).open("wb") as copy,
+        ):
+            shutil.copyfileobj(source, copy, 1 << 20)
+    version = open_version(temporary)
+    version.verify()
+    with disk_errors(target):
+        sync_tree(temporary)
+    return version.info
 
 
 def publish(temporary: Path, folder: Path, info: VersionInfo, *, replace: bool) -> VersionInfo:
@@ -229,4 +262,4 @@ def _words(sample: Sample) -> str:
     return f"{sample.expression or 'no expression'}{affect}, {sample.subject or 'no subject'}"
 
 
-__all__ = ["Duplicates", "fill", "publish", "write_version"]
+__all__ = ["Duplicates", "copy_in", "fill", "publish", "write_version"]
