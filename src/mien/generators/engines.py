@@ -49,6 +49,15 @@ def make_engine(name: str, params: Mapping[str, Any], *, assets: Path | None = N
     return _load(_entry(name)).from_params(params, assets)
 
 
+def engine_type(name: str) -> EngineType:
+    """Import the class of an engine.
+
+    Raises:
+        NotFound: ``UNKNOWN_ENGINE``. Invalid: ``ENGINE_BROKEN``.
+    """
+    return _load(_entry(name))
+
+
 def honours_intensity(engine: Engine) -> bool:
     """Tell whether the intensity of a request changes the face; an engine that cannot says so.
 

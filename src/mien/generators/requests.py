@@ -21,6 +21,7 @@ def plan_requests(
     pool_seed: int,
     expressions: Sequence[Expression],
     identities: int | None = None,
+    first: int = 0,
     sources: Sequence[SourceFace] | None = None,
     units: int = 1,
     images_per_cell: int = 1,
@@ -37,6 +38,7 @@ def plan_requests(
         pool_seed: of identities, variations and order.
         expressions: the cells of an identity.
         identities: how many to invent; exclusive with ``sources``.
+        first: number of the first of them: a part of a longer pool.
         sources: the photos to start from; a subject with several takes turns with them.
         units: variations of every source subject; invented pools give ``identities`` instead.
         images_per_cell: faces per identity and expression.
@@ -48,7 +50,7 @@ def plan_requests(
     _check(expressions, identities, sources, units, images_per_cell, intensity)
     if sources is None:
         starts: Iterable[tuple[str, SourceFace | None]] = (
-            (f"{number:06d}", None) for number in range(identities or 0)
+            (f"{number:06d}", None) for number in range(first, first + (identities or 0))
         )
     else:
         starts = _rounds(sources, units, pool_seed)

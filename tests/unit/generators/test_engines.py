@@ -13,7 +13,7 @@ import pytest
 from mien.core.digest import digest_of
 from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression
-from mien.core.generation import FaceRequest, GeneratedFace
+from mien.core.generation import FaceRequest, GeneratedFace, WantedFace
 from mien.generators import engines
 from mien.generators.engines import engine_names, make_engine
 from mien.generators.local import LocalGeneration
@@ -96,19 +96,39 @@ def test_ict_without_assets_says_what_is_missing():
 def test_local_generation_builds_an_engine_once(plugin):
     """The same name and parameters give the same instance; other parameters another."""
     local = LocalGeneration()
-    assert local.engine("echo", {"a": 1}) is local.engine("echo", {"a": 1})
-    assert local.engine("echo", {"a": 1}) is not local.engine("echo", {"a": 2})
-    assert local.engines() == ("broken", "echo")
+    assert local.instance("echo", {"a": 1}) is local.instance("echo", {"a": 1})
+    assert local.instance("echo", {"a": 1}) is not local.instance("echo", {"a": 2})
+
+
+def test_local_generation_keeps_few_engines(plugin):
+    """Whoever asks with many parameters fills no memory: the least used one goes."""
+    local = LocalGeneration(kept=2)
+    first = local.instance("echo", {"a": 0})
+    local.instance("echo", {"a": 1})
+    assert local.instance("echo", {"a": 0}) is first
+    for a in range(2, 6):
+        local.instance("echo", {"a": a})
+    assert local.instance("echo", {"a": 0}) is not first
+
+
+def test_plugins_are_described(plugin):
+    """A foreign engine says what it is in its docstring; a broken one says why it is."""
+    broken, echo = LocalGeneration().engines()
+    assert (echo.name, echo.summary) == ("echo", "A plug-in engine that makes nothing.")
+    assert not echo.trained
+    assert "no_such_module" in broken.summary
 
 
 def test_local_generation_answers_every_request_in_order(plugin):
-    """One answer per request."""
-    asked = [FaceRequest(str(i), 0, "a", Expression.FEAR) for i in range(3)]
-    made = LocalGeneration().stream_faces("echo", {}, asked)
-    assert [face.request for face in made] == asked
+    """One answer per request, with the row it has in a version."""
+    asked = [FaceRequest(f"p/{i}", 3, "a", Expression.FEAR) for i in range(11)]
+    made = list(LocalGeneration().make_faces("echo", {}, map(WantedFace, asked)))
+    assert [face.item.sample.id for face in made] == [r.id for r in asked]
+    assert {face.item.sample.source for face in made} == {"echo-3"}
+    assert {face.item.sample.origin for face in made} == {"synthetic"}
 
 
 def test_local_generation_refuses_before_the_first_face():
     """An unknown engine is an error of the call, not of the stream."""
     with pytest.raises(NotFound):
-        LocalGeneration().stream_faces("nothing", {}, [])
+        LocalGeneration().make_faces("nothing", {}, [])
