@@ -67,6 +67,7 @@ def job_of(
     parent: str = "",
     request_id: str = "",
     result: Mapping[str, Any] | None = None,
+    children: tuple[str, ...] = (),
 ) -> Job:
     """Read a job: its status, and what the resource around it says.
 
@@ -99,4 +100,5 @@ def job_of(
         ended=moment_of(status.end_time) if status.HasField("end_time") else None,
         tries=status.tries,
         revision=status.revision,
+        children=children,
     )
