@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         retries: how often a failed task is started again.
         grace_s: seconds a stopped worker has to write its checkpoint.
         asset_mirror: base URL to pull assets from instead of their upstream.
+        progress_file: where a worker keeps its latest progress for whoever started it.
         log_level: least level shown.
         log_format: ``auto`` is pretty on a terminal and JSON elsewhere.
         registry_target: ``host:port`` of the registry service; None = in this process.
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     retries: int = Field(2, ge=0, le=100)
     grace_s: float = Field(60.0, gt=0, le=3600)
     asset_mirror: str = ""
+    progress_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = "auto"
     registry_target: str | None = None

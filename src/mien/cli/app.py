@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb runs: ``mien --help`` answers at once.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,13 +38,20 @@ app = typer.Typer(
 )
 
 
+def _mark_done(_result: object, *, done: Path | None = None, **_options: object) -> None:
+    """Leave the marker that whoever started this verb looks for."""
+    if done is not None:
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mien {mien.__version__}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(result_callback=_mark_done)
 def options(
     ctx: typer.Context,
     params_file: Annotated[
@@ -60,6 +68,16 @@ def options(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="No progress, only warnings and results.")
     ] = False,
+    project: Annotated[
+        Path | None,
+        typer.Option(
+            "--project", "-C", exists=True, file_okay=False, help="Work as if started there."
+        ),
+    ] = None,
+    done: Annotated[  # noqa: ARG001  it is for the end
+        Path | None,
+        typer.Option("--done", help="Leave an empty file there once the verb has succeeded."),
+    ] = None,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -73,6 +91,8 @@ def options(
     A project is a folder with params.yaml; what is made goes into its data/ and report/. The
     options below stand before the verb: mien --set sweep.seeds=5 --root elsewhere sweep --plan
     """
+    if project is not None:
+        os.chdir(project)
     ctx.obj = Options(params_file, root, tuple(overrides or ()), debug, quiet)
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mien.cli.signals import STOP, listen
@@ -42,8 +43,20 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line in this process and return its exit code.
 
     0 done · 1 failed, may be retried · 2 the user's mistake · 42 will fail again · 130/143
-    interrupted, state saved where there is any.
+    interrupted, state saved where there is any. The working folder is afterwards what it was.
     """
+    here = None
+    with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+        here = Path.cwd()
+    try:
+        return _run(argv)
+    finally:
+        if here is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(here)
+
+
+def _run(argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     try:
         from mien.cli.app import app

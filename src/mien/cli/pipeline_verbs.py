@@ -101,17 +101,27 @@ def sweep(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would run and what it costs; run nothing.")
     ] = False,
+    write_plans: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write all plans, name them in this JSON file; run nothing.", hidden=True
+        ),
+    ] = None,
 ) -> None:
     """Train and judge a classifier for every arm and seed.
 
     Finished trials are found in the cache and not run again. --plan tells the work, in the time
     of one worker, from trials that finished here before, or from a few steps taken now.
     """
+    from mien.stages import sweep as stage
+
+    if write_plans is not None:
+        with project(ctx) as context:
+            stage.write_plans(context, write_plans)
+        return
     if not plan:
         _stage(ctx, "sweep")
         return
-    from mien.stages import sweep as stage
-
     with project(ctx) as context:
         estimate = stage.run(context, plan_only=True)
     _plan(estimate)

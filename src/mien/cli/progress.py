@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.core.hooks import OnProgress, Progress, no_progress
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_EVERY_S = 10.0
+KEPT_EVERY_S = 0.2
 
 
 @contextmanager
@@ -29,6 +34,31 @@ def shown(*, quiet: bool = False) -> Iterator[OnProgress]:
             bars.end()
     else:
         yield Lines(lambda line: print(line, file=sys.stderr, flush=True)).on_progress
+
+
+def kept(progress: OnProgress, file: Path | None) -> OnProgress:
+    """Keep the latest progress in a JSON file too, for whoever started this process.
+
+    Args:
+        progress: told about every step.
+        file: replaced whole, a few times a second at most; None = nowhere.
+    """
+    if file is None:
+        return progress
+    kept_at = float("-inf")
+
+    def both(event: Progress) -> None:
+        nonlocal kept_at
+        progress(event)
+        now = time.monotonic()
+        if now - kept_at >= KEPT_EVERY_S or event.done == event.total:
+            kept_at = now
+            new = file.with_name(f".{file.name}.new")
+            with contextlib.suppress(OSError):  # news of the work never fail the work
+                new.write_text(json.dumps(asdict(event)), encoding="utf-8")
+                new.replace(file)
+
+    return both
 
 
 class Lines:

@@ -60,7 +60,7 @@ def options_of(ctx: typer.Context) -> Options:
 @contextmanager
 def hooks(ctx: typer.Context) -> Iterator[Hooks]:
     """Configure logs, show progress, and hear signals while a verb works."""
-    from mien.cli.progress import shown
+    from mien.cli.progress import kept, shown
     from mien.logs import configure
     from mien.settings import load_settings
 
@@ -69,7 +69,7 @@ def hooks(ctx: typer.Context) -> Iterator[Hooks]:
     level = "debug" if options.debug else "warning" if options.quiet else settings.log_level
     configure(level, settings.log_format)
     with shown(quiet=options.quiet) as progress:
-        yield Hooks(progress, STOP.cancelled)
+        yield Hooks(kept(progress, settings.progress_file), STOP.cancelled)
 
 
 @contextmanager

@@ -72,6 +72,26 @@ def run(context: Context, *, plan_only: bool = False) -> Estimate:
     return estimate
 
 
+def write_plans(context: Context, file: Path) -> None:
+    """Write the plans of all trials into the cache and name them in a JSON file; run nothing.
+
+    Whoever runs the trials elsewhere runs the stage afterwards: it finds them done.
+    """
+    sets = load_sets(context)
+    planned = list(plan_trials(context.params, read_splits(context), sets, pool_closures(context)))
+    folders = trial_folders(context, planned)
+    for trial in planned:
+        _write_plan(context, trial, sets, folders[trial.plan.key])
+    titles = {p.plan.key: p.plan.title for p in planned}
+    write_json(
+        file,
+        [
+            {"key": t.key, "title": titles[t.key], "plan": t.argv[1], "done": t.done}
+            for t in _tasks(planned, folders)
+        ],
+    )
+
+
 def run_trials(
     context: Context,
     planned: Sequence[PlannedTrial],
