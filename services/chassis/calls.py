@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError
+from structlog.contextvars import bind_contextvars
 
 from mien.core.errors import Invalid, MienError
 from mien.wire.call import CURRENT, CallInfo
@@ -49,7 +50,11 @@ class Account:
         request_id: given by the caller, or made.
         principal: who calls, or "".
         arrived: on the monotonic clock.
-        said: what its log line holds beyond this.
+        waited_s: for a worker.
+        messages_in: from the caller; ``bytes_in`` are theirs.
+        messages_out: to the caller; ``bytes_out`` are theirs.
+        code: how it ended.
+        reason: why, UPPER_SNAKE, or "".
     """
 
     method: str
@@ -214,6 +219,7 @@ def _accounted(
     began = lane.begin() if lane is not None else time.monotonic()
     account.waited_s = began - account.arrived
     context.set_trailing_metadata(((REQUEST_ID, account.request_id),))
+    bind_contextvars(request_id=account.request_id)  # this call's context: gRPC gives each its own
     CURRENT.set(CallInfo(account.request_id, _deadline(context), account.principal))
     try:
         if (late := _gone(context)) is not None:  # nobody waits for it any more
@@ -244,7 +250,7 @@ def _end(
 ) -> None:
     account.code, account.reason = refusal.code.name, refusal.reason
     if refusal.unforeseen:
-        log.error("unforeseen", exc_info=error, extra={"request_id": account.request_id})
+        log.error("unforeseen", exc_info=error)
     trailing: list[tuple[str, str | bytes]] = [(REQUEST_ID, account.request_id)]
     message = refusal.code.name
     if refusal.status is not None:

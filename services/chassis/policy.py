@@ -1,6 +1,7 @@
-"""Who may call what, whether a repeated call is harmless, and in which lane it runs.
+"""Who may call what, and in which lane it runs.
 
-Every RPC of every service stands here; a server refuses to mount one that does not.
+Every RPC of every service stands here; one that does not is answered to nobody. Whether a call
+may be repeated is said by the protos themselves (``idempotency_level``).
 """
 
 from __future__ import annotations
@@ -20,29 +21,25 @@ class Policy:
 
     Attributes:
         role: the least a caller must be.
-        idempotent: whether a client may repeat it on its own.
         lane: ``calls`` are short; ``streams`` work as long as they last; ``watches`` mostly
             wait. Each lane is counted by itself, so that none starves another.
     """
 
     role: Role
-    idempotent: bool
     lane: LaneName = "calls"
 
 
-_READ = Policy("viewer", idempotent=True)
-_READ_STREAM = Policy("viewer", idempotent=True, lane="streams")
-_WATCH = Policy("viewer", idempotent=True, lane="watches")
-_WRITE = Policy("writer", idempotent=False)
-_WRITE_STREAM = Policy("writer", idempotent=False, lane="streams")
-# The same work again is the same job, and an ended job is not cancelled twice.
-_REPEATABLE_WRITE = Policy("writer", idempotent=True)
-_PROMOTE = Policy("promoter", idempotent=False)
+_READ = Policy("viewer")
+_READ_STREAM = Policy("viewer", "streams")
+_WATCH = Policy("viewer", "watches")
+_WRITE = Policy("writer")
+_WRITE_STREAM = Policy("writer", "streams")
+_PROMOTE = Policy("promoter")
 
 _BY_SERVICE: dict[str, dict[str, Policy]] = {
     "mien.api.registry.v1.RegistryService": {
         "CreateVersion": _WRITE_STREAM,
-        "ImportVersion": _REPEATABLE_WRITE,
+        "ImportVersion": _WRITE,
         "GetVersion": _READ,
         "ListVersions": _READ,
         "DiffVersions": _READ,
@@ -57,26 +54,26 @@ _BY_SERVICE: dict[str, dict[str, Policy]] = {
         "ListEngines": _READ,
         "ListGenerators": _READ,
         "StreamFaces": _READ_STREAM,
-        "MakeFaces": Policy("viewer", idempotent=False, lane="streams"),
+        "MakeFaces": _READ_STREAM,
         "SynthesizeAffect": _READ,
         "TranslateExpression": _READ,
-        "CreateGenerationJob": _REPEATABLE_WRITE,
+        "CreateGenerationJob": _WRITE,
         "GetGenerationJob": _READ,
         "ListGenerationJobs": _READ,
-        "CancelGenerationJob": _REPEATABLE_WRITE,
+        "CancelGenerationJob": _WRITE,
         "WatchGenerationJob": _WATCH,
     },
     "mien.api.training.v1.TrainingService": {
-        "CreateTrainingJob": _REPEATABLE_WRITE,
+        "CreateTrainingJob": _WRITE,
         "GetTrainingJob": _READ,
         "ListTrainingJobs": _READ,
-        "CancelTrainingJob": _REPEATABLE_WRITE,
+        "CancelTrainingJob": _WRITE,
         "WatchTrainingJob": _WATCH,
         "GetTrainingLog": _READ,
     },
     "mien.api.serving.v1.ServingService": {
         "RecogniseExpression": _READ,
-        "RecogniseStream": Policy("viewer", idempotent=False, lane="streams"),
+        "RecogniseStream": _READ_STREAM,
         "PromoteModel": _PROMOTE,
         "RollbackModel": _PROMOTE,
         "GetModel": _READ,

@@ -19,7 +19,8 @@ def running(name: str, mount: Mount, **settings: object) -> Iterator[str]:
     Args:
         name: of the service.
         mount: adds the servicers.
-        settings: fields of ``ServerSettings``; ``data`` is a temporary folder unless given.
+        settings: fields of ``ServerSettings``; ``data`` is a temporary folder and
+            ``metrics_address`` ``none`` unless given.
     """
     with framed(name, mount, **settings) as frame:
         yield frame.target
@@ -31,7 +32,7 @@ def framed(name: str, mount: Mount, **settings: object) -> Iterator[Frame]:
     with tempfile.TemporaryDirectory(prefix=f"mien-{name}-") as folder:
         given = {
             "address": "127.0.0.1:0",
-            "metrics_address": "127.0.0.1:0",
+            "metrics_address": "none",
             "data": Path(folder),
             "grace_s": 2.0,
             **settings,

@@ -43,6 +43,7 @@ def configure(level: str = "info", form: LogFormat = "auto") -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        structlog.contextvars.merge_contextvars,  # a server binds the id of the request
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if pretty else "iso", utc=not pretty),
     ]
