@@ -13,12 +13,12 @@ from typing import Any
 from mien.core.errors import Exhausted, Interrupted
 from mien.core.generation import FaceRequest, GeneratedFace
 from mien.core.hooks import Progress
-from mien.core.manifest import Licence, Provenance
+from mien.core.manifest import Licence, Provenance, VersionInfo
 from mien.core.parallel import map_ordered
 from mien.core.ports import Engine
-from mien.core.sample import Item, Sample
+from mien.core.sample import Item
 from mien.generators.engines import honours_intensity, make_engine
-from mien.imaging.encode import encode_png
+from mien.generators.rows import face_item
 from mien.registry.read import open_version
 from mien.registry.write import write_version
 from mien.stages.context import Context
@@ -57,8 +57,11 @@ class Maker:
             kept = [list(islice(made, len(i))) for i in identities]
         else:
             kept, rejected = self.filter.keep(engine, identities)
-        graded = honours_intensity(engine)
-        return Passed([[_item(f, self, graded) for f in faces] for faces in kept], rejected)
+        return Passed([[self._item(face) for face in faces] for faces in kept], rejected)
+
+    def _item(self, face: GeneratedFace) -> Item:
+        graded = honours_intensity(_engine_here(self))
+        return face_item(face, source=self.source, digest=self.digest, graded=graded)
 
 
 _engines: dict[str, Engine] = {}  # one a process: building one loads meshes or weights
@@ -70,26 +73,22 @@ def _engine_here(maker: Maker) -> Engine:
     return _engines[maker.digest]
 
 
-def _item(face: GeneratedFace, maker: Maker, graded: bool) -> Item:
-    request = face.request
-    photo = request.source
-    height, width = face.image.shape[:2]
-    return Item(
-        Sample(
-            id=request.id,
-            source=maker.source,
-            origin="synthetic",
-            subject=photo.subject if photo else f"{maker.source}:{request.identity}",
-            expression=request.expression,
-            intensity=request.intensity if graded else None,
-            file=f"{request.id}.png",
-            identity=request.identity,
-            parents=(maker.digest, *((photo.digest,) if photo else ())),
-            landmarks=face.landmarks,
-            width=width,
-            height=height,
-        ),
-        encode_png(face.image),
+def make_identities(
+    maker: Maker, identities: Sequence[list[FaceRequest]], *, workers: int
+) -> Iterator[Passed]:
+    """Make all faces of some identities, in order, the same whatever the number of workers."""
+    return map_ordered(maker, _chunks(identities, _engine_here(maker)), workers=workers)
+
+
+def write_part(items: Iterable[Item], folder: Path, name: str, maker: Maker) -> VersionInfo:
+    """Write faces as a version of their own, a part of a pool: whole or not at all."""
+    return write_version(
+        items,
+        folder,
+        name=name,
+        provenance=Provenance(maker=f"engine:{maker.engine}"),
+        licences={maker.source: Licence()},
+        duplicates="keep",
     )
 
 
@@ -133,14 +132,8 @@ class PoolFaces:
             size = min(PART, self.wanted - done)
             part = self.folder / f"{number:06d}"
             if not part.exists():
-                write_version(
-                    self._made(identities, size, done),
-                    part,
-                    name=f"{self.name}-{number}",
-                    provenance=Provenance(maker=f"engine:{self.maker.engine}"),
-                    licences={self.maker.source: Licence()},
-                    duplicates="keep",
-                )
+                made = self._made(identities, size, done)
+                write_part(made, part, f"{self.name}-{number}", self.maker)
             else:
                 self._skip(part, identities)
             done += size
@@ -159,8 +152,7 @@ class PoolFaces:
             asked = list(islice(identities, size - found))
             if not asked:
                 raise self._too_strict(before + found)
-            chunks = _chunks(asked, _engine_here(self.maker))
-            for passed in map_ordered(self.maker, chunks, workers=self.context.workers):
+            for passed in make_identities(self.maker, asked, workers=self.context.workers):
                 self.rejected.update(passed.rejected)
                 for faces in passed.identities:
                     found += 1

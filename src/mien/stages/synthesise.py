@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mien
-from mien.core.arrays import UInt8
 from mien.core.digest import digest_of
 from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression
 from mien.core.generation import SourceFace
 from mien.core.manifest import Licence, Provenance, VersionInfo
-from mien.core.preprocess import PreprocessSpec
 from mien.core.split import Split
 from mien.evaluation.filtering import filter_figures, fit_filter
 from mien.generators.engines import honours_intensity, make_engine
+from mien.generators.photos import Prepare, as_it_is, as_learned
 from mien.generators.requests import check_balance, plan_requests
 from mien.imaging.decode import STORED, decode
-from mien.imaging.detect import make_detector
-from mien.imaging.preprocess import preprocess
 from mien.params.generators import PoolParams
 from mien.registry.read import Version, open_version
 from mien.registry.write import write_version
@@ -239,27 +236,14 @@ def _photos(
     return found
 
 
-def _as_learned(context: Context, pool: PoolParams) -> Callable[[UInt8, str], UInt8]:
+def _as_learned(context: Context, pool: PoolParams) -> Prepare:
     """Return how a photo is prepared for the pool's generator; not at all without one."""
     if not pool.generators:
-        return lambda image, _: image
+        return as_it_is
     from mien.training.weights import load_weights
 
     described, _, _ = load_weights(generator_folder(context, pool.generators[-1]), "generator")
-    spec = PreprocessSpec(**described["preprocess"])
-    detector = make_detector(spec, context.assets)
-
-    def prepared(image: UInt8, name: str) -> UInt8:
-        made = preprocess(image, spec, detector)
-        if made.image is None:
-            raise Invalid(
-                "NO_FACE",
-                f"{name}: the detector {spec.detector!r} finds no face to start from",
-                hint="leave that person out, or choose another preprocess.detector",
-            )
-        return made.image
-
-    return prepared
+    return as_learned(described["preprocess"], context.assets)
 
 
 def _licences(
