@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo triton serve proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,25 @@ london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
 
 ui: $(STAMP)  ## Look at the runs in MLflow
 	$(BIN)/mien ui
+
+TRITON := .triton
+TRITON_STAMP := $(TRITON)/.installed
+TRITON_WHEEL := nvidia-pytriton==0.7.0
+
+$(TRITON_STAMP): services/serving/triton-requirements.txt $(STAMP)
+	rm -rf $(TRITON) && mkdir $(TRITON)
+	$(PYTHON) -m venv $(TRITON)/venv
+	$(TRITON)/venv/bin/pip install --quiet --requirement services/serving/triton-requirements.txt
+	$(BIN)/pip install --quiet --no-deps --target $(TRITON)/dist $(TRITON_WHEEL)
+	server=$(TRITON)/dist/pytriton/tritonserver; \
+	version=$$($(TRITON)/venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	install -m 755 $$server/python_backend_stubs/$$version/triton_python_backend_stub $$server/backends/python/
+	@touch $@
+
+triton: $(TRITON_STAMP)  ## Install Triton from its wheel into .triton (Linux x86-64, 320 MB)
+
+serve: $(STAMP) $(TRITON_STAMP)  ## Serve the champion: Triton and the serving service
+	$(BIN)/python -m services.serving
 
 test: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest

@@ -80,6 +80,9 @@ def render_model(
         _write(inner / "model.onnx", data)
         if spec.backend == "python":
             _write(inner / "model.py", MODEL_PY.read_bytes())
+            # A file in the way of the folder that the stub's interpreter would write bytecode
+            # to, whatever its environment says: Triton would take the model for modified.
+            _write(inner / "__pycache__", b"")
         config = model_config(package.spec, name, hashlib.sha256(data).hexdigest(), spec)
         _write(temporary / "config.pbtxt", config.encode())
         digest = write_checksums(temporary)
@@ -92,18 +95,29 @@ def render_model(
 def _move_in(temporary: Path, folder: Path, digest: str) -> str:
     if folder.exists():
         try:
-            if verify_checksums(folder) == digest:
-                return digest
-        except Corrupt:
+            return _same_model(temporary, folder)
+        except Corrupt as error:
+            if error.reason == "OTHER_MODEL":
+                raise
             shutil.rmtree(folder)  # half removed, or damaged: what it should be is known
-        else:
-            raise Corrupt(
-                "MODEL_FILES",
-                f"{folder} exists with other content",
-                hint="a promoted model's folder never changes; register the model anew",
-            )
     temporary.rename(folder)
     _sync(folder.parent)
+    return digest
+
+
+def _same_model(rendered: Path, folder: Path) -> str:
+    """Return the digest of a folder that exists, when it serves the same network.
+
+    Its configuration may be an older one: a promoted model's folder never changes.
+    """
+    digest = verify_checksums(folder)
+    mine, theirs = (next(f.glob("*/model.onnx")).read_bytes() for f in (rendered, folder))
+    if mine != theirs:
+        raise Corrupt(
+            "OTHER_MODEL",
+            f"{folder} serves another network than the model that is registered under its name",
+            hint="register the model anew: a version's number is never used twice",
+        )
     return digest
 
 
