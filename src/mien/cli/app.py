@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import mien
-from mien.cli.generator_verbs import judge_generator, train_generator
+from mien.cli.generator_verbs import judge_generator, shard, train_generator
 from mien.cli.machine_verbs import assets, doctor, params, ui, worker
 from mien.cli.model_verbs import export, recognise, train, verify
 from mien.cli.pipeline_verbs import (
@@ -105,6 +105,7 @@ app.command()(judge_generator)
 app.command()(preprocess)
 app.command()(sweep)
 app.command()(trial)
+app.command()(shard)
 app.command()(evaluate)
 app.command()(decide)
 app.command()(report)

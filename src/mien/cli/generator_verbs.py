@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.session import project
+from mien.cli.session import hooks, project
 from mien.core.overrides import read_pairs
 
 Name = Annotated[str | None, typer.Argument(help="Only this one; all of the parameters' without.")]
@@ -63,6 +63,21 @@ def train_generator(
         run_stage(context, "train_generator", **_named(generator))
         for each in [generator] if generator else known:
             typer.echo(f"{each}: {_where(context.folder('train_generator', each))}")
+
+
+def shard(
+    ctx: typer.Context,
+    plan: Annotated[Path, typer.Argument(help="plan.json of a set of faces.")],
+    index: Annotated[int, typer.Argument(help="Number of the shard, from 0.", min=0)],
+) -> None:
+    """Make one shard of planned faces, as the workers of a generation job do."""
+    from mien.logs import canonical_line
+    from mien.settings import load_settings
+    from mien.stages import shard as stage
+
+    assets = load_settings(Path.cwd()).assets
+    with hooks(ctx) as given, canonical_line("shard", plan=str(plan), index=index):
+        stage.run(plan, index, assets=assets, progress=given.progress, cancelled=given.cancelled)
 
 
 def judge_generator(ctx: typer.Context, pool: Name = None) -> None:

@@ -156,6 +156,15 @@ class LocalGeneration:
             )
         return chosen
 
+    def placed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Put folders in the place of generators' names; nothing is built.
+
+        Raises:
+            NotFound: ``UNKNOWN_GENERATOR``. Invalid: ``ENGINE_PARAMS``.
+        """
+        known = find_generators(self._roots) if named_generators(params) else {}
+        return placed(params, known)
+
     def make_faces(
         self, engine: str, params: Mapping[str, Any], wanted: Iterable[WantedFace]
     ) -> Iterator[MadeFace]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from mien.core.generation import GeneratedFace
+from mien.core.manifest import Licence
 from mien.core.sample import Item, Sample
 from mien.imaging.encode import encode_png
+
+INVENTED = Licence("CC0-1.0", commercial=True, consent="no person is shown")
 
 
 def face_item(face: GeneratedFace, *, source: str, digest: str, graded: bool) -> Item:

@@ -50,7 +50,7 @@ class Maker:
 
     def __call__(self, identities: Sequence[Sequence[FaceRequest]]) -> Passed:
         """Make the faces of some identities, all expressions of each."""
-        engine = _engine_here(self)
+        engine = engine_here(self)
         rejected: Mapping[str, int] = {}
         if self.filter is None:
             made = engine.synthesise(chain.from_iterable(identities))
@@ -60,14 +60,15 @@ class Maker:
         return Passed([[self._item(face) for face in faces] for faces in kept], rejected)
 
     def _item(self, face: GeneratedFace) -> Item:
-        graded = honours_intensity(_engine_here(self))
+        graded = honours_intensity(engine_here(self))
         return face_item(face, source=self.source, digest=self.digest, graded=graded)
 
 
 _engines: dict[str, Engine] = {}  # one a process: building one loads meshes or weights
 
 
-def _engine_here(maker: Maker) -> Engine:
+def engine_here(maker: Maker) -> Engine:
+    """Return a maker's engine, built once a process."""
     if maker.digest not in _engines:
         _engines[maker.digest] = make_engine(maker.engine, maker.params, assets=maker.assets)
     return _engines[maker.digest]
@@ -77,7 +78,7 @@ def make_identities(
     maker: Maker, identities: Sequence[list[FaceRequest]], *, workers: int
 ) -> Iterator[Passed]:
     """Make all faces of some identities, in order, the same whatever the number of workers."""
-    return map_ordered(maker, _chunks(identities, _engine_here(maker)), workers=workers)
+    return map_ordered(maker, _chunks(identities, engine_here(maker)), workers=workers)
 
 
 def write_part(items: Iterable[Item], folder: Path, name: str, maker: Maker) -> VersionInfo:

@@ -19,6 +19,7 @@ from mien.evaluation.filtering import filter_figures, fit_filter
 from mien.generators.engines import honours_intensity, make_engine
 from mien.generators.photos import Prepare, as_it_is, as_learned
 from mien.generators.requests import check_balance, plan_requests
+from mien.generators.rows import INVENTED
 from mien.imaging.decode import STORED, decode
 from mien.params.generators import PoolParams
 from mien.registry.read import Version, open_version
@@ -251,7 +252,7 @@ def _licences(
 ) -> dict[str, Licence]:
     """Faces made from photos keep the photos' terms; invented ones show nobody."""
     if photos is None:
-        return {source: Licence("CC0-1.0", commercial=True, consent="no person is shown")}
+        return {source: INVENTED}
     terms = list(database.info.licences.values())
     first = terms[0] if terms else Licence()
     return {source: first, **database.info.licences}

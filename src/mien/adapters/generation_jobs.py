@@ -1,0 +1,361 @@
+"""Jobs that make a version of faces: shards by workers, then one commit to the registry."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.adapters.job_book import JobBook
+from mien.adapters.job_runner import JobFailed, JobHooks, JobRunner
+from mien.core.digest import digest_of
+from mien.core.errors import (
+    Corrupt,
+    Interrupted,
+    Invalid,
+    MienError,
+    NotFound,
+    WrongState,
+    invalid_fields,
+)
+from mien.core.generation import FacePlan
+from mien.core.hooks import Cancelled, never_cancelled, no_progress
+from mien.core.jobs import Failure, Job, JobPage
+from mien.core.manifest import Provenance, VersionInfo
+from mien.core.ports import Executor, Registry, Task, TaskResult
+from mien.core.sample import Item
+from mien.core.shards import PLAN, ShardPlan, done_marker, shard_folder
+from mien.generators.local import LocalGeneration
+
+KIND = "generation"
+SHARD_IDENTITIES = 512
+_MOST_SHARDS = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SAID = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z0-9_]+)\]$", re.MULTILINE)
+_HINTED = re.compile(r"^mien: hint: (.*)$", re.MULTILINE)
+_TOLD_EVERY_S = 0.5
+_ROUNDS = 3  # a damaged shard is made again so often
+
+
+class LocalGenerationJobs:
+    """The ``GenerationJobs`` port: a book, one job at a time, its shards by an executor.
+
+    A job's folder holds its plan and its finished shards, so that it goes on after them whoever
+    was killed: a worker, this process, or the machine. Once its version is in the registry the
+    folder is removed.
+
+    Args:
+        book: where the jobs are written down.
+        generation: checks what is asked, and knows the generators.
+        executor: runs ``mien shard``.
+        registry: opened when there is something to write.
+        folder: for the shards.
+        assets: folder of open assets that the workers use, or None.
+    """
+
+    def __init__(
+        self,
+        book: JobBook,
+        generation: LocalGeneration,
+        executor: Executor,
+        registry: Callable[[], Registry],
+        folder: Path,
+        *,
+        assets: Path | None = None,
+    ) -> None:
+        self.book = book
+        self.runner = JobRunner(book, {KIND: self._work}, slots=1)
+        self._generation = generation
+        self._executor = executor
+        self._registry = registry
+        self._folder = folder
+        self._assets = assets
+
+    def create(
+        self, plan: FacePlan, version_name: str, *, shard_identities: int = 0, request_id: str = ""
+    ) -> Job:
+        """Start a job; the same work is the same job, the same request id never asks twice.
+
+        A job that failed or was cancelled goes on, after its finished shards, when a new request
+        asks for it.
+
+        Raises:
+            Invalid: ``VERSION_NAME``; ``FACE_PLAN`` for too many shards; and, with NotFound and
+                Corrupt, as ``LocalGeneration.planned``.
+            AlreadyExists: ``REQUEST_ID_REUSED``. Exhausted: ``QUEUE_FULL``.
+        """
+        each = shard_identities or SHARD_IDENTITIES
+        _check(plan, version_name, each)
+        spec = {
+            "plan": plan.to_json(),
+            "version_name": version_name,
+            "shard_identities": each,
+            "engine_digest": self._generation.planned(plan).engine.digest,
+        }
+        name = f"{KIND}-{digest_of(spec)[:32]}"
+        return self.book.create(KIND, spec, name=name, request_id=request_id)[0]
+
+    def get(self, name: str) -> Job:
+        """Read a job; ``NotFound`` ``UNKNOWN_JOB``."""
+        job = self.book.get(name)
+        if job.kind != KIND:
+            raise _unknown(name)
+        return job
+
+    def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
+        """List jobs, newest first; ``Invalid`` ``PAGE_TOKEN``, ``PAGE_SIZE``."""
+        return self.book.jobs(kinds=[KIND], page_size=page_size, page_token=page_token)
+
+    def cancel(self, name: str) -> Job:
+        """Ask a job to stop, its finished shards are kept; ``NotFound`` ``UNKNOWN_JOB``."""
+        self.get(name)
+        return self.runner.cancel(name)
+
+    def watch(
+        self, name: str, *, after_revision: int = 0, stop: Cancelled = never_cancelled
+    ) -> Iterator[Job]:
+        """Yield a job whenever it has changed, until it ends or ``stop`` says so.
+
+        Raises:
+            NotFound: ``UNKNOWN_JOB``, at once.
+        """
+        self.get(name)
+        return self.book.watch(name, after_revision, stop)
+
+    def _work(self, job: Job, hooks: JobHooks) -> Mapping[str, Any]:
+        """Make what is missing of a job; called again after whatever stopped it."""
+        home = self._folder / job.name
+        if "version" in job.result:  # it was stopped between the commit and its end
+            shutil.rmtree(home, ignore_errors=True)
+            return job.result
+        planned = self._plan(job)
+        path = home / PLAN
+        _write(path, planned)
+        shards = self._shards(planned, path, hooks)
+        info = self._commit(job, planned, path, hooks)
+        result = {"version": info.to_json(), "shards": shards}
+        hooks.result(result)
+        shutil.rmtree(home, ignore_errors=True)
+        return result
+
+    def _plan(self, job: Job) -> ShardPlan:
+        try:
+            faces = FacePlan.from_json(job.spec["plan"])
+            each, digest = int(job.spec["shard_identities"]), str(job.spec["engine_digest"])
+        except (KeyError, TypeError, ValueError, Invalid) as error:
+            raise Corrupt(
+                "JOB_SPEC", f"{job.name} cannot be read: {error}", hint="ask for it anew"
+            ) from None
+        return ShardPlan(faces, self._generation.placed(faces.params), digest, each)
+
+    def _shards(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> dict[str, str]:
+        """Have all shards made and check each; returns their digests by number."""
+        checked: dict[str, str] = {}
+        for last in range(_ROUNDS):
+            self._run(planned, path, hooks)
+            for index in range(planned.shards):
+                if str(index) in checked:
+                    continue
+                try:
+                    checked[str(index)] = check_shard(planned, index, shard_folder(path, index))
+                except (Corrupt, Invalid, NotFound, WrongState):
+                    if last == _ROUNDS - 1:
+                        raise
+                    shutil.rmtree(shard_folder(path, index), ignore_errors=True)
+            if len(checked) == planned.shards:
+                break
+        hooks.result({"shards": checked})
+        return checked
+
+    def _run(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> None:
+        """Run the tasks of all shards that are not there.
+
+        Raises:
+            Interrupted: when asked to stop. JobFailed: when a worker failed for good.
+        """
+        news = _News(planned, path, hooks)
+        results = self._executor.run(
+            [self._task(path, index) for index in range(planned.shards)],
+            progress=no_progress,
+            cancelled=news.cancelled,
+        )
+        for result in results:
+            if result.state == "FAILED":
+                raise JobFailed(failure_of(result))
+        if any(result.state == "CANCELLED" for result in results):
+            raise Interrupted("stopped; finished shards are kept")
+
+    def _task(self, path: Path, index: int) -> Task:
+        env = {"MIEN_PROGRESS_FILE": str(_progress_file(path, index))}
+        if self._assets is not None:
+            env["MIEN_ASSETS"] = str(self._assets)
+        return Task(
+            key=f"{path.parent.name}-{index:06d}",
+            argv=("shard", str(path), str(index)),
+            done=str(done_marker(path, index)),
+            env=env,
+        )
+
+    def _commit(self, job: Job, planned: ShardPlan, path: Path, hooks: JobHooks) -> VersionInfo:
+        """Stream the shards into one version; the same request never commits twice."""
+        from mien.generators.rows import INVENTED
+
+        faces = planned.faces
+        info = self._registry().create(
+            job.spec["version_name"],
+            _items(planned, path, hooks),
+            provenance=Provenance(
+                maker=f"engine:{faces.engine}",
+                params=faces.to_json(),
+                parents={"generator": planned.engine_digest},
+                code=mien.__version__,
+            ),
+            licences={faces.source: INVENTED},
+            request_id=job.name,
+        )
+        if info.rows != faces.faces:
+            raise Corrupt(
+                "POOL_UNBALANCED",
+                f"the version holds {info.rows} faces, {faces.faces} were made",
+                hint="verify the registry",
+            )
+        return info
+
+
+class _News:
+    """Tells how far a job is whenever its executor asks whether to stop."""
+
+    def __init__(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> None:
+        self._planned, self._path, self._hooks = planned, path, hooks
+        self._told = float("-inf")
+        self._done: set[int] = set()
+        _progress_file(path, 0).parent.mkdir(parents=True, exist_ok=True)
+
+    def cancelled(self) -> bool:
+        now = time.monotonic()
+        if now - self._told >= _TOLD_EVERY_S:
+            self._told = now
+            self._tell()
+        return self._hooks.cancelled()
+
+    def _tell(self) -> None:
+        planned = self._planned
+        folder = shard_folder(self._path, 0).parent
+        with suppress(OSError):
+            self._done = {int(p.name) for p in folder.glob("[0-9]*")}
+        whole = sum(planned.span(i)[1] for i in self._done) * planned.faces.faces_per_identity
+        part = sum(self._said(p) for p in _progress_file(self._path, 0).parent.glob("[0-9]*"))
+        left = f"shard {len(self._done)} of {planned.shards}"
+        self._hooks.progress(
+            min(whole + part, planned.faces.faces), planned.faces.faces, "faces", left
+        )
+
+    def _said(self, file: Path) -> float:
+        """Read how many faces the worker of an unfinished shard has made."""
+        if int(file.name) in self._done:
+            return 0.0
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return float(json.loads(file.read_bytes())["done"])
+        return 0.0
+
+
+def check_shard(planned: ShardPlan, index: int, folder: Path) -> str:
+    """Check that a shard holds exactly its identities, each in every cell; return its digest.
+
+    Raises:
+        NotFound: ``VERSION_MISSING``. Corrupt: when it is damaged.
+        Invalid: ``POOL_UNBALANCED``, ``POOL_EMPTY``.
+        WrongState: ``OTHER_ENGINE_DIGEST`` when another engine made it.
+    """
+    from mien.generators.requests import check_balance
+    from mien.registry.read import open_version
+
+    version = open_version(folder)
+    version.verify()
+    first, count = planned.span(index)
+    manifest = version.manifest
+    check_balance(
+        [(s.identity, s.expression) for s in manifest],
+        expressions=planned.faces.expressions,
+        images_per_cell=planned.faces.images_per_cell,
+    )
+    if {s.identity for s in manifest} != {f"{n:06d}" for n in range(first, first + count)}:
+        raise Invalid(
+            "POOL_UNBALANCED",
+            f"shard {index} holds other identities than {first} to {first + count - 1}",
+            hint="start the job again",
+        )
+    if {s.parents[0] for s in manifest} != {planned.engine_digest}:
+        raise WrongState(
+            "OTHER_ENGINE_DIGEST",
+            f"shard {index} was made by another engine",
+            hint="start the job again",
+        )
+    return version.info.digest
+
+
+def failure_of(result: TaskResult) -> Failure:
+    """Say why a worker failed, from its exit code and what it said last."""
+    kind = {2: "Invalid", 42: "Corrupt"}.get(result.exit_code or 1, "Unavailable")
+    said = list(_SAID.finditer(result.log))
+    if not said:
+        text = f"a worker ended with exit code {result.exit_code} after {result.tries} tries"
+        return Failure("Unavailable", "WORKER_FAILED", text, exit_code=result.exit_code)
+    hints = _HINTED.findall(result.log[said[-1].end() :])
+    return Failure(
+        kind,
+        said[-1]["reason"],
+        said[-1]["message"],
+        hints[-1] if hints else "",
+        exit_code=result.exit_code,
+    )
+
+
+def _items(planned: ShardPlan, path: Path, hooks: JobHooks) -> Iterator[Item]:
+    """Stream the faces of all shards, in order."""
+    from mien.registry.read import open_version
+
+    total = planned.faces.faces
+    for index in range(planned.shards):
+        if hooks.cancelled():
+            raise Interrupted("stopped before the commit; finished shards are kept")
+        hooks.progress(total, total, "faces", f"freezes shard {index} of {planned.shards}")
+        yield from open_version(shard_folder(path, index)).items()
+
+
+def _check(plan: FacePlan, version_name: str, shard_identities: int) -> None:
+    if not _NAME.fullmatch(version_name) or _DIGEST.fullmatch(version_name):
+        raise Invalid(
+            "VERSION_NAME",
+            f"{version_name[:100]!r} is no name for a version",
+            hint="1 to 100 letters, digits, dots, dashes, underscores; no digest",
+        )
+    if -(-plan.identities // shard_identities) > _MOST_SHARDS:
+        raise invalid_fields(
+            "FACE_PLAN",
+            "the faces cannot be planned",
+            {"shard_identities": f"gives more than {_MOST_SHARDS} shards"},
+        )
+
+
+def _write(path: Path, planned: ShardPlan) -> None:
+    """Write the plan file, whole or not at all; an older one of the job says the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(planned.to_json(), indent=1, sort_keys=True), encoding="utf-8")
+    new.replace(path)
+
+
+def _progress_file(path: Path, index: int) -> Path:
+    return path.parent / "progress" / f"{index:06d}"
+
+
+def _unknown(name: str) -> MienError:
+    return NotFound("UNKNOWN_JOB", f"there is no generation job {name[:100]!r}", hint="list them")
