@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from mien.adapters.catalogue_registry import open_registry
 from mien.core.digest import digest_bytes
 from mien.core.errors import AlreadyExists, Conflict, Corrupt, Invalid, NotFound
 from mien.core.manifest import Licence, Manifest, Provenance, VersionInfo
@@ -19,9 +20,17 @@ from mien.core.ports import Registry
 from mien.core.sample import Item, Sample
 from mien.registry import name_index
 from mien.registry.folder_registry import FolderRegistry
+from tests.contract.stores import bucket_url, object_store, postgres, postgres_url
 
-# A later implementation adds itself here: name → given a folder, a registry that uses it.
-REGISTRIES: dict[str, Callable[[Path], Registry]] = {"folder": FolderRegistry}
+Opener = Callable[[], Registry]
+# An implementation adds itself here: name → given a folder and the test's request, what opens a
+# registry over one store again and again.
+REGISTRIES: dict[str, Callable[[Path, pytest.FixtureRequest], Opener]] = {
+    "folder": lambda folder, _: lambda: FolderRegistry(folder),
+    "sqlite": lambda folder, _: lambda: open_registry("", "", folder),
+    "postgres": lambda folder, request: _on_postgres(folder, request),
+    "s3": lambda folder, request: _on_s3(folder, request),
+}
 MADE = Provenance("contract", {"seed": 3}, {"source": "f" * 64}, code="0", device="cpu")
 FREE = {"a": Licence("CC0-1.0", True, "no person is shown", "")}
 
@@ -39,7 +48,30 @@ def faces(count: int, mark: int = 0) -> list[Item]:
 @pytest.fixture(params=list(REGISTRIES))
 def make(request, tmp_path):
     """Open the registry under test again and again, over the same store."""
-    return lambda: REGISTRIES[request.param](tmp_path / "store")
+    return REGISTRIES[request.param](tmp_path / "store", request)
+
+
+@pytest.fixture(scope="module")
+def postgres_socket():
+    with postgres() as socket:
+        yield socket
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    with object_store() as where:
+        yield where
+
+
+def _on_postgres(folder: Path, request: pytest.FixtureRequest) -> Opener:
+    url = postgres_url(request.getfixturevalue("postgres_socket"))
+    return lambda: open_registry(url, "", folder)
+
+
+def _on_s3(folder: Path, request: pytest.FixtureRequest) -> Opener:
+    request.getfixturevalue("s3_server")
+    url = bucket_url()
+    return lambda: open_registry("", url, folder)
 
 
 def create(registry: Registry, name: str, items: Iterable[Item], **changes: Any) -> VersionInfo:

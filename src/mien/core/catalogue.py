@@ -235,7 +235,10 @@ def split_reference(reference: str) -> tuple[str, str]:
     if is_digest(reference):
         return "", reference
     name, at, rest = reference.partition("@")
-    return (name, rest) if name and bool(at) == bool(rest) else (f"@{reference}", "")
+    plain = _NAME.fullmatch(name) and not is_digest(name)
+    if not plain or (at and not _ALIAS.fullmatch(rest)):
+        return "@", ""
+    return name, rest
 
 
 def alias_moved(name: str, alias: str, expected: str, found: str) -> Conflict:

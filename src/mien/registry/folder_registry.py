@@ -26,7 +26,7 @@ from mien.core.sample import Item
 from mien.registry.diff import summary
 from mien.registry.layout import read_info
 from mien.registry.lineage import relations
-from mien.registry.name_index import Line, NameIndex, unknown_alias
+from mien.registry.name_index import Line, NameIndex, unknown_alias, unknown_version
 from mien.registry.read import Version, open_version
 from mien.registry.staging import staged
 from mien.registry.write import Duplicates, copy_in, fill, publish
@@ -219,13 +219,3 @@ class FolderRegistry:
 
     def _folder(self, digest: str) -> Path:
         return self.root / "versions" / digest
-
-
-def unknown_version(reference: str, names: Sequence[str]) -> NotFound:
-    """Say that a reference means nothing here."""
-    return NotFound(
-        "UNKNOWN_VERSION",
-        f"no version is called {reference!r}",
-        hint=f"known: {', '.join(names[:20])}" if names else "the registry is empty",
-        details={"reference": reference},
-    )

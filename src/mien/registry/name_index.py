@@ -180,6 +180,16 @@ def unknown_alias(name: str, alias: str) -> NotFound:
     )
 
 
+def unknown_version(reference: str, names: Sequence[str]) -> NotFound:
+    """Say that a reference means nothing here."""
+    return NotFound(
+        "UNKNOWN_VERSION",
+        f"no version is called {reference!r}",
+        hint=f"known: {', '.join(names[:20])}" if names else "the registry is empty",
+        details={"reference": reference},
+    )
+
+
 def request_reused(request_id: str, name: str, digest: str) -> AlreadyExists:
     """Say that a request of this id made something else."""
     return AlreadyExists(
