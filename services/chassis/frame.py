@@ -56,7 +56,7 @@ class Frame:
         self._lock = threading.Lock()
         self._waits: set[threading.Event] = set()
         self._services: list[str] = []
-        self._drains: list[Callable[[float], None]] = []
+        self._drains: list[Callable[[float], object]] = []
         self._close_metrics: Callable[[], None] = lambda: None
         self._patience = Patience()
         self._readiness = Readiness()
@@ -96,7 +96,7 @@ class Frame:
         """Ask ``check`` every second: None = ready, else why not."""
         self._readiness.add(service, check)
 
-    def on_drain(self, callback: Callable[[float], None]) -> None:
+    def on_drain(self, callback: Callable[[float], object]) -> None:
         """Have ``callback`` called with the seconds left when the server shall end."""
         self._drains.append(callback)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -13,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from services.chassis.lanes import Lane
 
+log = logging.getLogger(__name__)
 MOST_ENGINES = 32
 OTHER = "other"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -123,4 +125,9 @@ class _Live:
 
 def _figures(functions: Iterable[Callable[[], Mapping[str, int]]]) -> Iterator[tuple[str, int]]:
     for ask in functions:
-        yield from ask().items()
+        try:
+            figures = ask()
+        except Exception:  # one figure that cannot be had shall not hide all others
+            log.exception("metrics")
+            continue
+        yield from figures.items()

@@ -1,0 +1,121 @@
+"""Readiness and the way out: not ready, drain, stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mien.api.registry.v1 import registry_pb2 as pb
+from mien.wire.errors import error_of
+from tests.integration.chassis.fake_registry import SERVICE
+from tests.integration.chassis.test_room import HOLD, WATCH, until
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def status(channel, service=""):
+    """Probe once."""
+    request = health_pb2.HealthCheckRequest(service=service)
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+
+
+def test_a_service_is_ready_when_its_checks_say_so(start):
+    """By its name and as part of the whole; an unknown name is not found."""
+    frame, _ = start()
+    why = ["no champion"]
+    with grpc.insecure_channel(frame.target) as channel:
+        assert status(channel, SERVICE) == status(channel) == SERVING
+        frame.ready(lambda: why[0], service=SERVICE)
+        frame._readiness.look()
+        assert status(channel, SERVICE) == status(channel) == NOT_SERVING
+        why[0] = None
+        frame._readiness.look()
+        assert status(channel, SERVICE) == status(channel) == SERVING
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service=SERVICE)
+        )
+        assert next(watch).status == SERVING
+        frame.ready(lambda: 1 / 0, service=SERVICE)
+        frame._readiness.look()
+        assert next(watch).status == NOT_SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            status(channel, "nobody")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        watch.cancel()
+
+
+def test_draining_finishes_what_has_begun_and_takes_nothing_new(start, fake):
+    """Not ready first; watches end; work saves its state; the last answer is still given."""
+    frame, stub = start(grace_s=10)
+    told = []
+    saved = threading.Event()
+
+    def save(left_s):
+        told.append(left_s)
+        saved.wait(5)
+
+    frame.on_drain(save)
+    held = stub.GetVersion.future(HOLD)
+    watch = stub.StreamItems(WATCH)
+    assert next(watch).image == b"first"
+    assert fake.began.acquire(timeout=5)
+    drain = threading.Thread(target=frame.drain, args=(10.0,))
+    drain.start()
+    assert list(watch) == []  # it ends although nobody cancelled it
+    until(lambda: told != [])
+    with grpc.insecure_channel(frame.target) as channel:
+        assert status(channel) == NOT_SERVING
+        assert status(channel, SERVICE) == NOT_SERVING
+    refused = stub.GetVersion.future(pb.GetVersionRequest(reference="a"))
+    assert refused.code() is grpc.StatusCode.UNAVAILABLE
+    assert error_of(refused.exception()).reason == "SERVER_STOPPING"
+    saved.set()
+    time.sleep(0.05)
+    fake.release.set()
+    assert held.result(5).name == "hold"
+    drain.join(10)
+    assert not drain.is_alive()
+    assert 9 < told[0] <= 10
+
+
+def test_a_call_that_outlasts_the_grace_is_cut_off(start, fake):
+    """The end comes at its time."""
+    frame, stub = start()
+    held = stub.GetVersion.future(HOLD)
+    assert fake.began.acquire(timeout=5)
+    started = time.monotonic()
+    frame.drain(0.3)
+    assert time.monotonic() - started < 5
+    assert held.code() is not grpc.StatusCode.OK
+
+
+def test_a_failing_drain_does_not_keep_the_others_from_saving(start):
+    """Each callback is called, in order."""
+    frame, _ = start()
+    called = []
+
+    def fail(_left_s):
+        called.append("first")
+        raise RuntimeError("no")
+
+    frame.on_drain(fail)
+    frame.on_drain(lambda _left_s: called.append("second"))
+    frame.drain(1.0)
+    assert called == ["first", "second"]
+
+
+def test_an_end_is_seen_by_waits_that_begin_later(start, fake):
+    """A watch that is opened while draining ends at once instead of waiting for ever."""
+    frame, _ = start()
+    frame.stopping.set()
+
+    class Context:
+        def add_callback(self, _callback):
+            return True
+
+    assert frame.ended(Context()).is_set()

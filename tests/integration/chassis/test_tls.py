@@ -1,0 +1,146 @@
+"""TLS, with certificates made here: of the server, and of its clients."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from mien.api.registry.v1 import registry_pb2 as pb
+from mien.api.registry.v1 import registry_pb2_grpc as rpc
+from mien.core.errors import Invalid
+from services.chassis.settings import load_settings
+from services.chassis.testing import framed
+from tests.integration.chassis.fake_registry import mounting
+
+GET = pb.GetVersionRequest(reference="a")
+
+
+class Authority:
+    """Signs certificates into a folder."""
+
+    def __init__(self, folder, name="test authority"):
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.cert = self._sign(self.name, self.key, authority=True)
+        self.file = folder / "ca.pem"
+        self.file.write_bytes(self.cert.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name):
+        """Return the files of a certificate and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        cert = self._sign(subject, key)
+        files = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        files[0].write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def _sign(self, subject, key, *, authority=False):
+        now = datetime.datetime.now(datetime.UTC)
+        names = [
+            x509.DNSName("localhost"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(minutes=5))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path / "ca")
+
+
+@pytest.fixture
+def tls(authority):
+    """Settings of a server with a certificate."""
+    cert, key = authority.issue("server")
+    return {"tls_cert_file": cert, "tls_key_file": key}
+
+
+def ask(target, authority, client=None):
+    """Ask once over TLS."""
+    cert, key = (None, None) if client is None else (f.read_bytes() for f in client)
+    credentials = grpc.ssl_channel_credentials(authority.file.read_bytes(), key, cert)
+    with grpc.secure_channel(target, credentials) as channel:
+        return rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5).name
+
+
+def refused(target, authority, client=None):
+    """Ask and return the code of the refusal."""
+    with pytest.raises(grpc.RpcError) as caught:
+        ask(target, authority, client)
+    return caught.value.code()
+
+
+def test_a_client_that_trusts_the_authority_is_served(authority, tls):
+    """Encrypted; in the clear, or trusting somebody else, there is no answer."""
+    with framed("registry", mounting(), **tls) as frame:
+        assert ask(frame.target, authority) == "a"
+        stranger = Authority(authority.folder / "other")
+        assert refused(frame.target, stranger) is grpc.StatusCode.UNAVAILABLE
+        with grpc.insecure_channel(frame.target) as channel, pytest.raises(grpc.RpcError):
+            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
+
+
+def test_mutual_tls_serves_only_clients_of_the_authority(authority, tls):
+    """No certificate, or one of another authority: no connection."""
+    settings = {**tls, "tls_client_ca_file": authority.file}
+    with framed("registry", mounting(), **settings) as frame:
+        assert ask(frame.target, authority, authority.issue("ann")) == "a"
+        assert refused(frame.target, authority) is grpc.StatusCode.UNAVAILABLE
+        stranger = Authority(authority.folder / "other").issue("eve")
+        assert refused(frame.target, authority, stranger) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_new_certificate_is_used_without_a_restart(authority, tls):
+    """The next connection gets it; a broken file leaves the old one."""
+    with framed("registry", mounting(), **tls) as frame:
+        assert ask(frame.target, authority) == "a"
+        later = Authority(authority.folder / "later", "later authority")
+        for old, new in zip(tls.values(), later.issue("server"), strict=True):
+            old.write_bytes(new.read_bytes())
+        assert ask(frame.target, later) == "a"
+        assert refused(frame.target, authority) is grpc.StatusCode.UNAVAILABLE
+        tls["tls_cert_file"].write_text("broken")
+        assert ask(frame.target, later) == "a"
+
+
+def test_half_of_tls_is_refused(authority, tls, tmp_path):
+    """A certificate without key, an authority without certificate, files that are none."""
+    with pytest.raises(Invalid, match="together"):
+        load_settings(tls_cert_file=tls["tls_cert_file"])
+    with pytest.raises(Invalid, match="needs"):
+        load_settings(tls_client_ca_file=authority.file)
+    (tmp_path / "no.pem").write_text("no")
+    for wrong in (tmp_path / "missing.pem", tmp_path / "no.pem"):
+        with (
+            pytest.raises(Invalid) as caught,
+            framed("registry", mounting(), **{**tls, "tls_key_file": wrong}),
+        ):
+            pass
+        assert caught.value.reason == "TLS_FILES"
