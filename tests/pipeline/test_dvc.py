@@ -43,15 +43,17 @@ def test_every_database_pool_and_set_is_a_stage_in_order(project):
     stages = dvc(project, "stage", "list", "--name-only").split()
     assert stages[0].startswith("ingest@")
     assert stages[-1] == "report"
-    assert {"split", "synthesise@invented", "preprocess@lab", "sweep", "evaluate", "decide"} <= set(
+    assert {"split", "synthesise@stack", "preprocess@lab", "sweep", "evaluate", "decide"} <= set(
         stages
     )
     edges = dvc(project, "dag", "--dot").replace('"', "")
     for before, after in (
         ("ingest@lab", "split"),
-        ("split", "synthesise@invented"),
-        ("synthesise@invented", "preprocess@invented"),
-        ("preprocess@invented", "sweep"),
+        ("train_generator@identities", "synthesise@stack"),
+        ("train_generator@expressions", "synthesise@stack"),
+        ("split", "synthesise@stack"),
+        ("synthesise@stack", "preprocess@stack"),
+        ("preprocess@stack", "sweep"),
         ("sweep", "evaluate"),
         ("evaluate", "decide"),
         ("decide", "report"),
