@@ -78,6 +78,15 @@ class LocalGenerationJobs:
         self._folder = folder
         self._assets = assets
 
+    def start(self) -> LocalGenerationJobs:
+        """Begin to take up jobs; returns itself."""
+        self.runner.start()
+        return self
+
+    def drain(self, timeout_s: float) -> None:
+        """Take up nothing more; the job at hand stops, keeps its shards and queues again."""
+        self.runner.drain(timeout_s)
+
     def create(
         self, plan: FacePlan, version_name: str, *, shard_identities: int = 0, request_id: str = ""
     ) -> Job:
@@ -252,7 +261,7 @@ class _News:
             self._done = {int(p.name) for p in folder.glob("[0-9]*")}
         whole = sum(planned.span(i)[1] for i in self._done) * planned.faces.faces_per_identity
         part = sum(self._said(p) for p in _progress_file(self._path, 0).parent.glob("[0-9]*"))
-        left = f"shard {len(self._done)} of {planned.shards}"
+        left = f"{len(self._done)} of {planned.shards} shards are there"
         self._hooks.progress(
             min(whole + part, planned.faces.faces), planned.faces.faces, "faces", left
         )

@@ -1,0 +1,63 @@
+"""Put the generation service into its frame."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mien.adapters.generation_jobs import KIND, LocalGenerationJobs
+from mien.adapters.job_book import JobBook
+from mien.adapters.local_executor import LocalExecutor
+from mien.api.generation.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
+from mien.core.ports import Registry
+from mien.generators.local import LocalGeneration
+from mien.settings import Settings, load_settings
+from services.chassis.frame import Frame
+from services.generation.servicer import GenerationServicer
+
+SERVICE = "mien.api.generation.v1.GenerationService"
+
+
+def mount(frame: Frame) -> None:
+    """Mount generation: what it makes comes from the work roots, its jobs live in its folder.
+
+    Trained generators are found below the work roots. Versions go to the registry service where
+    there is one, else to a registry in this service's folder.
+    """
+    settings = load_settings(Path.cwd())
+    home = frame.home
+    generation = LocalGeneration(settings.assets, roots=frame.settings.work_roots)
+    book = JobBook(frame.settings.database_url or f"sqlite:///{home / 'jobs.db'}")
+    jobs = LocalGenerationJobs(
+        book,
+        generation,
+        LocalExecutor(
+            slots=settings.workers,
+            command=(sys.executable, "-m", "mien"),
+            log_dir=home / "logs",
+            retries=settings.retries,
+            grace_s=min(settings.grace_s, frame.settings.grace_s),
+        ),
+        lambda: _registry(settings, home),
+        home / "jobs",
+        assets=settings.assets,
+    )
+    frame.add(
+        add_GenerationServiceServicer_to_server,
+        GenerationServicer(generation, jobs, frame),
+        SERVICE,
+    )
+    frame.metrics.jobs(lambda: {str(s): n for s, n in book.count([KIND]).items()})
+    frame.on_drain(jobs.drain)
+    jobs.start()
+
+
+def _registry(settings: Settings, home: Path) -> Registry:
+    if settings.registry_target is not None:
+        from mien.wire.channel import open_channel
+        from mien.wire.registry_client import RegistryClient
+
+        return RegistryClient(open_channel(settings.registry_target, settings))
+    from mien.registry.folder_registry import FolderRegistry
+
+    return FolderRegistry(home / "registry", duplicates="keep")
