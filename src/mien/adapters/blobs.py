@@ -9,8 +9,10 @@ and the catalogue says which variant counts. What a catalogue does not name was 
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,7 @@ from mien.registry.layout import INFO, MANIFEST, SHARDS, corrupt, read_info
 from mien.registry.staging import move_in, staged
 
 _VARIANT_LETTERS = 16
+_ASK_AGAIN_S = 15.0
 Kept = tuple[str, VersionInfo]  # location, and what lies there
 _RETRY = {"retry_after_s": "2"}
 
@@ -134,6 +137,8 @@ class RemoteBlobs:
         from fsspec.core import url_to_fs
 
         self.scratch = scratch
+        self._asked = -math.inf
+        self._answer: str | None = None
         try:
             self._store, self._root = url_to_fs(url)
         except (ValueError, ImportError) as error:
@@ -191,13 +196,16 @@ class RemoteBlobs:
         shutil.rmtree(self._cached(location), ignore_errors=True)
 
     def why_not(self) -> str | None:
-        """Ask the store for its root."""
-        try:
-            self._store.invalidate_cache()
-            self._store.exists(self._root)
-        except Exception as error:  # noqa: BLE001 - every store has its own errors
-            return f"the blobs do not answer: {type(error).__name__}"
-        return None
+        """Ask the store for its root, four times a minute at most."""
+        now = time.monotonic()
+        if now - self._asked > _ASK_AGAIN_S:
+            self._asked, self._answer = now, None
+            try:
+                self._store.invalidate_cache()
+                self._store.exists(self._root)
+            except Exception as error:  # noqa: BLE001 - every store has its own errors
+                self._answer = f"the blobs do not answer: {type(error).__name__}"
+        return self._answer
 
     def _cached(self, location: str) -> Path:
         return self.scratch / "cache" / location.replace("/", "-")

@@ -128,13 +128,7 @@ class CatalogueRegistry:
 
     def items(self, reference: str, where: ItemFilter | None = None) -> Iterator[Item]:
         """Stream a version's items in manifest order, verified; ``Corrupt`` names a bad item."""
-        version = self._version(reference)
-        try:
-            yield from version.select(where or EVERYTHING)
-        except Corrupt:
-            self._forget(version.info.digest)
-            self._blobs.forget(self._location(version.info.digest))
-            raise
+        return self._stream(self._version(reference), where or EVERYTHING)
 
     def diff(self, before: str, after: str, *, max_ids: int = 100) -> Diff:
         """Compare two versions by class, subject, source and quality."""
@@ -203,6 +197,14 @@ class CatalogueRegistry:
             self._catalogue.move(there, location)  # damaged bytes were written anew
             self._forget(info.digest)
         return entry.info
+
+    def _stream(self, version: Version, where: ItemFilter) -> Iterator[Item]:
+        try:
+            yield from version.select(where)
+        except Corrupt:  # of what was cached, perhaps: read it anew the next time
+            self._forget(version.info.digest)
+            self._blobs.forget(self._location(version.info.digest))
+            raise
 
     def _version(self, reference: str) -> Version:
         digest = self.get(reference).digest

@@ -34,7 +34,7 @@ from mien.core.errors import Conflict, Corrupt, Exhausted, Invalid, Unavailable
 META = MetaData()
 # One row a distinct content; `info` is its version.json as JSON, under the name it first had.
 CONTENTS = Table(
-    "contents",
+    "registry_contents",
     META,
     Column("digest", String(64), primary_key=True),
     Column("location", Text, nullable=False),
@@ -42,25 +42,25 @@ CONTENTS = Table(
 )
 # The history: one row each time a version became the latest of a name.
 VERSIONS = Table(
-    "versions",
+    "registry_versions",
     META,
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("name", String(100), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created", Float, nullable=False),
-    Index("versions_of_name", "name", "sequence"),
-    Index("versions_of_digest", "digest", "sequence"),
+    Index("registry_versions_of_name", "name", "sequence"),
+    Index("registry_versions_of_digest", "digest", "sequence"),
 )
 EDGES = Table(
-    "edges",
+    "registry_edges",
     META,
     Column("child", String(64), primary_key=True),
     Column("role", Text, primary_key=True),
     Column("parent", Text, nullable=False),
-    Index("edges_of_parent", "parent"),
+    Index("registry_edges_of_parent", "parent"),
 )
 ALIASES = Table(
-    "aliases",
+    "registry_aliases",
     META,
     Column("name", String(100), primary_key=True),
     Column("alias", String(100), primary_key=True),
@@ -68,14 +68,14 @@ ALIASES = Table(
     Column("updated", Float, nullable=False),
 )
 REQUESTS = Table(
-    "requests",
+    "registry_requests",
     META,
     Column("request_id", String(200), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
 )
 # Its one row is locked by whoever writes: one writer at a time, so numbers have no gaps.
 HEAD = Table(
-    "head",
+    "registry_head",
     META,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("sequence", BigInteger, nullable=False),

@@ -1,0 +1,22 @@
+"""Put the registry into the frame."""
+
+from __future__ import annotations
+
+from mien.adapters.catalogue_registry import open_registry
+from mien.api.registry.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
+from services.chassis.frame import Frame
+from services.registry.servicer import SERVICE, RegistryServicer
+
+
+def mount(frame: Frame) -> None:
+    """Open the catalogue and the blobs that the settings name, and serve them.
+
+    Raises:
+        Invalid: ``DATABASE_URL``, ``BLOBS_URL``, ``CATALOGUE_FORMAT``.
+        Unavailable: ``DATABASE_UNAVAILABLE``.
+    """
+    settings = frame.settings
+    registry = open_registry(settings.database_url, settings.blobs_url, frame.home)
+    servicer = RegistryServicer(registry, settings.import_roots)
+    frame.add(add_RegistryServiceServicer_to_server, servicer, SERVICE)
+    frame.ready(registry.why_not, service=SERVICE)
