@@ -1,4 +1,4 @@
-"""The one place that chooses: which tracker, which executor, where the cache and assets lie."""
+"""The one place that chooses: local or remote, which tracker, where the cache and assets lie."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError
+from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError, WrongState
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
-from mien.core.ports import Executor, Tracker
+from mien.core.ports import Executor, Generation, Registry, Serving, Tracker
 from mien.params.project import Params
-from mien.settings import load_settings
+from mien.settings import Settings, load_settings
 from mien.stages.context import Context
 
 
@@ -30,7 +30,6 @@ def make_context(
         progress: told about every step.
         cancelled: asked between steps.
     """
-    from mien.adapters.local_executor import InlineExecutor, LocalExecutor
     from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
 
     base = Path.cwd()
@@ -41,20 +40,6 @@ def make_context(
         if settings.tracking_uri == "none"
         else MlflowTracker(settings.tracking_uri, spool_dir=settings.spool)
     )
-    executor: Executor = (
-        InlineExecutor(
-            partial(trial_here, cancelled=cancelled), settings.cache / "logs", settings.retries
-        )
-        if settings.executor == "inline"
-        else LocalExecutor(
-            slots=settings.workers,
-            command=(sys.executable, "-m", "mien"),
-            log_dir=settings.cache / "logs",
-            retries=settings.retries,
-            mode=settings.executor,
-            grace_s=settings.grace_s,
-        )
-    )
     return Context(
         root=project,
         base=base,
@@ -63,9 +48,77 @@ def make_context(
         assets=settings.assets,
         workers=settings.workers,
         tracker=tracker,
-        executor=executor,
+        executor=_executor(settings, cancelled),
         progress=progress,
         cancelled=cancelled,
+        generation=_generation(settings),
+    )
+
+
+def make_registry(project: Path, settings: Settings) -> Registry:
+    """Return the registry: the service, or the project's own in ``registry/``.
+
+    Args:
+        project: folder of the project.
+        settings: of the environment.
+    """
+    if settings.registry_target is None:
+        from mien.registry.folder_registry import FolderRegistry
+
+        return FolderRegistry(project / "registry", duplicates="keep")
+    from mien.wire.channel import open_channel
+    from mien.wire.registry_client import RegistryClient
+
+    return RegistryClient(open_channel(settings.registry_target, settings))
+
+
+def make_serving(settings: Settings) -> Serving:
+    """Return the serving service.
+
+    Raises:
+        WrongState: ``NO_SERVING_TARGET`` when none is named.
+    """
+    if settings.serving_target is None:
+        raise WrongState(
+            "NO_SERVING_TARGET",
+            "no serving service is named",
+            hint="set MIEN_SERVING_TARGET to its host:port",
+        )
+    from mien.wire.channel import open_channel
+    from mien.wire.serving_client import ServingClient
+
+    return ServingClient(open_channel(settings.serving_target, settings))
+
+
+def _generation(settings: Settings) -> Generation | None:
+    if settings.generation_target is None:
+        return None
+    from mien.wire.channel import open_channel
+    from mien.wire.generation_client import GenerationClient
+
+    return GenerationClient(open_channel(settings.generation_target, settings))
+
+
+def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
+    logs = settings.cache / "logs"
+    if settings.training_target is not None:
+        from mien.adapters.service_executor import ServiceExecutor
+        from mien.wire.channel import open_channel
+        from mien.wire.training_client import TrainingClient
+
+        training = TrainingClient(open_channel(settings.training_target, settings))
+        return ServiceExecutor(training, slots=settings.workers, grace_s=settings.grace_s)
+    from mien.adapters.local_executor import InlineExecutor, LocalExecutor
+
+    if settings.executor == "inline":
+        return InlineExecutor(partial(trial_here, cancelled=cancelled), logs, settings.retries)
+    return LocalExecutor(
+        slots=settings.workers,
+        command=(sys.executable, "-m", "mien"),
+        log_dir=logs,
+        retries=settings.retries,
+        mode=settings.executor,
+        grace_s=settings.grace_s,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from mien.core.digest import digest_file, digest_of
 from mien.core.errors import Corrupt, NotFound, WrongState
 from mien.core.hooks import Cancelled, OnProgress
-from mien.core.ports import Executor, Tracker
+from mien.core.ports import Executor, Generation, Tracker
 from mien.params.project import Params
 from mien.registry.read import Version, open_version
 from mien.registry.staging import disk_errors
@@ -34,6 +34,7 @@ class Context:
         executor: where trials run.
         progress: told about every step.
         cancelled: asked between steps.
+        generation: service that makes the faces of pools; None = this machine does.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Context:
     executor: Executor
     progress: OnProgress
     cancelled: Cancelled
+    generation: Generation | None = None
 
     def folder(self, stage: str, name: str = "") -> Path:
         """Return the output folder of a stage: ``data/<stage>[/<name>]``."""

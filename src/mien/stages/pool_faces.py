@@ -74,6 +74,11 @@ def engine_here(maker: Maker) -> Engine:
     return _engines[maker.digest]
 
 
+def use_engine(maker: Maker, engine: Engine) -> None:
+    """Let a maker use this engine in this process, in the place of the one it would build."""
+    _engines[maker.digest] = engine
+
+
 def make_identities(
     maker: Maker, identities: Sequence[list[FaceRequest]], *, workers: int
 ) -> Iterator[Passed]:
@@ -148,12 +153,13 @@ class PoolFaces:
         self, identities: Iterator[list[FaceRequest]], size: int, before: int
     ) -> Iterator[Item]:
         """Make complete identities until there are enough for a part."""
+        workers = 1 if self.context.generation else self.context.workers  # a service has its own
         found = 0
         while found < size:
             asked = list(islice(identities, size - found))
             if not asked:
                 raise self._too_strict(before + found)
-            for passed in make_identities(self.maker, asked, workers=self.context.workers):
+            for passed in make_identities(self.maker, asked, workers=workers):
                 self.rejected.update(passed.rejected)
                 for faces in passed.identities:
                     found += 1

@@ -26,8 +26,9 @@ from mien.registry.read import Version, open_version
 from mien.registry.write import write_version
 from mien.stages.closures import generator_folder
 from mien.stages.context import Context, write_json
-from mien.stages.pool_faces import Maker, PoolFaces
+from mien.stages.pool_faces import Maker, PoolFaces, use_engine
 from mien.stages.pool_filter import Filter
+from mien.stages.served_engine import photo_files, served
 from mien.stages.split import read_splits
 
 log = logging.getLogger(__name__)
@@ -96,17 +97,23 @@ def synthesise_one(context: Context, name: str, pool: PoolParams) -> VersionInfo
     source = f"{pool.engine}-{pool.seed}"
     plan = [name, engine.digest, pool.model_dump(mode="json"), classes, wanted]
     plan += [[s.digest for s in sources or ()], passing and passing.digest]
+    maker = Maker(
+        engine=pool.engine,
+        params=params,
+        assets=context.assets,
+        source=source,
+        digest=engine.digest,
+        filter=None if passing is None else passing.filter,
+    )
+    if context.generation is None:
+        use_engine(maker, engine)
+    else:
+        photos = photo_files(database, sources or ())
+        use_engine(maker, served(context, context.generation, engine, pool.engine, params, photos))
     faces = PoolFaces(
         context=context,
         name=name,
-        maker=Maker(
-            engine=pool.engine,
-            params=params,
-            assets=context.assets,
-            source=source,
-            digest=engine.digest,
-            filter=None if passing is None else passing.filter,
-        ),
+        maker=maker,
         folder=context.cache / "pools" / digest_of(plan),
         wanted=wanted,
     )
