@@ -28,7 +28,7 @@ from mien.adapters.job_tables import (
     open_tables,
     text_of,
 )
-from mien.core.errors import AlreadyExists, Conflict, Invalid, NotFound
+from mien.core.errors import AlreadyExists, Conflict, Interrupted, Invalid, NotFound
 from mien.core.hooks import Cancelled, never_cancelled
 from mien.core.jobs import ENDED, Job, JobPage, JobState
 
@@ -43,6 +43,7 @@ _ANEW: Mapping[str, Any] = {
     "message": "",
     "metrics": "{}",
     "failure": "",
+    "result": "{}",
     "ended": None,
     "owner": "",
 }
@@ -95,9 +96,12 @@ class JobBook:
         Raises:
             AlreadyExists: ``REQUEST_ID_REUSED`` for another job or spec; ``JOB_NAME_TAKEN``
                 when the name stands for other work.
+            Interrupted: when the parent has ended or was asked to stop.
         """
         text = text_of(spec)
         with self._engine.begin() as db:
+            if parent and _read(db, parent).state not in ("QUEUED", "RUNNING"):
+                raise Interrupted(f"{parent} has ended or shall end: it starts nothing more")
             known = self._request(db, request_id, name, text)
             row = db.execute(_of(name).with_for_update()).mappings().first()
             if row is None:
@@ -187,11 +191,24 @@ class JobBook:
         found = tuple(job_of(r, children.get(r["name"], ())) for r in rows[:size])
         return JobPage(found, _token_of(rows[size - 1]["sequence"]) if more else "")
 
-    def count(self, kinds: Collection[str] = ()) -> dict[JobState, int]:
-        """Count jobs by state; states without a job are left out."""
+    def count(
+        self, kinds: Collection[str] = (), *, parent: str = "", asked: bool = False
+    ) -> dict[JobState, int]:
+        """Count jobs by state; states without a job are left out.
+
+        Args:
+            kinds: only of these; empty = all.
+            parent: only its children; "" = all.
+            asked: only those that no other job started.
+        """
         wanted = select(JOBS.c.state, func.count()).group_by(JOBS.c.state)
         if kinds:
             wanted = wanted.where(JOBS.c.kind.in_(sorted(kinds)))
+        if asked:
+            wanted = wanted.where(JOBS.c.parent == "")
+        if parent:
+            mine = CHILDREN.c.parent == parent
+            wanted = wanted.join(CHILDREN, CHILDREN.c.child == JOBS.c.name).where(mine)
         with self._reading.begin() as db:
             return {row[0]: row[1] for row in db.execute(wanted)}
 

@@ -96,7 +96,7 @@ class JobRunner:
     def cancel(self, name: str) -> Job:
         """Ask a job and its children to stop; ``NotFound`` ``UNKNOWN_JOB``."""
         job = self.book.cancel(name)
-        self._look()
+        self.look()
         return job
 
     def drain(self, timeout_s: float) -> bool:
@@ -105,11 +105,8 @@ class JobRunner:
         Returns:
             Whether all have stopped; what has not is taken up by the next process after its end.
         """
-        self._draining.set()
-        with self._lock:
-            for stop in self._stops.values():
-                stop.set()
         deadline = time.monotonic() + timeout_s
+        self.ask_to_stop()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -117,6 +114,13 @@ class JobRunner:
         if stopped:
             self._ended.set()
         return stopped
+
+    def ask_to_stop(self) -> None:
+        """Begin to drain, without waiting."""
+        self._draining.set()
+        with self._lock:
+            for stop in self._stops.values():
+                stop.set()
 
     @property
     def running(self) -> int:
@@ -143,7 +147,7 @@ class JobRunner:
             self._stops[job.name] = stop
             if self._draining.is_set() or job.state == "CANCELLING":
                 stop.set()
-        self._look()  # it may have been cancelled before it could be heard
+        self.look()  # it may have been cancelled before it could be heard
         try:
             self._end(job, JobHooks(slot, self.book, job, self.owner, stop))
         except Conflict:
@@ -184,11 +188,11 @@ class JobRunner:
                 if time.monotonic() - renewed > self.book.lease_s / 4:
                     self.book.renew(self.owner)
                     renewed = time.monotonic()
-                self._look()
+                self.look()
             except Exception:
                 log.exception("the job book does not answer")
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Pass on what was written about the jobs at hand: stop, or let go of one lost."""
         with self._lock:
             at_hand = dict(self._stops)

@@ -1,0 +1,58 @@
+"""Put the training service together from the settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mien.adapters.job_book import JobBook
+from mien.adapters.job_worker import JobWorker, visible_gpus
+from mien.adapters.training_jobs import LocalTraining
+from mien.adapters.work_roots import WorkRoots
+from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
+from mien.settings import load_settings
+from services.chassis.frame import Frame
+from services.training.servicer import SERVICE, TrainingServicer
+
+_LEAST_GRACE_S = 1.0
+
+
+def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien")) -> LocalTraining:
+    """Mount the service, and begin to run its jobs.
+
+    Workers, cache and retries are those of ``MIEN_*``, as for sweeps in process; plans that
+    sweeps leave in the cache may be asked for, besides what lies below the work roots.
+
+    Args:
+        frame: of the server.
+        command: how a mien is started.
+
+    Returns:
+        What runs the jobs.
+    """
+    settings = load_settings(Path.cwd())
+    gpus = visible_gpus()
+    training = LocalTraining(
+        JobBook(frame.settings.database_url or f"sqlite:///{frame.home / 'jobs.db'}"),
+        roots=WorkRoots.of([*frame.settings.work_roots, settings.cache / "trials"]),
+        worker=JobWorker(
+            command,
+            cache=settings.cache,
+            scratch=frame.home / "running",
+            retries=settings.retries,
+            grace_s=max(_LEAST_GRACE_S, min(settings.grace_s, frame.settings.grace_s - 1)),
+            gpus=gpus,
+        ),
+        slots=len(gpus) or settings.workers,
+    )
+    servicer = TrainingServicer(training, frame.ended)
+    frame.add(add_TrainingServiceServicer_to_server, servicer, SERVICE)
+    frame.metrics.jobs(training.counts)
+    frame.on_drain(lambda left_s: _drain(training, left_s))
+    training.start()
+    return training
+
+
+def _drain(training: LocalTraining, left_s: float) -> None:
+    training.drain(left_s)
+    training.book.close()

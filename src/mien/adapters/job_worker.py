@@ -1,0 +1,162 @@
+"""Do a job's work by a mien verb in a process of its own, and tell how it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mien.adapters.job_runner import JobFailed, JobHooks
+from mien.adapters.local_executor import LocalExecutor
+from mien.core.errors import EXIT_PERMANENT, EXIT_USER, Interrupted
+from mien.core.hooks import no_progress
+from mien.core.jobs import Failure, Job
+from mien.core.ports import Task, TaskResult
+
+_KINDS = {EXIT_USER: "Invalid", EXIT_PERMANENT: "Corrupt"}
+_ERROR = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z][A-Z0-9_]*)\]$", re.DOTALL)
+_KILLED = 128
+_HERE: Mapping[str, str] = {  # the worker does the work itself, whatever this process delegates
+    "MIEN_REGISTRY_TARGET": "",
+    "MIEN_GENERATION_TARGET": "",
+    "MIEN_TRAINING_TARGET": "",
+    "MIEN_SERVING_TARGET": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobWorker:
+    """Runs verbs for jobs.
+
+    Attributes:
+        command: how a mien is started; ``worker`` is appended.
+        cache: of the workers (``MIEN_CACHE``); their logs and locks are in ``logs`` there, the
+            same as those of sweeps in process: both never write into one trial at once.
+        scratch: folder for what a job needs while it runs; gone when it does not.
+        retries: how often a failed verb is started again.
+        grace_s: seconds a stopped worker has to write its checkpoint.
+        gpus: as ``CUDA_VISIBLE_DEVICES`` names them, one a slot in turn; empty = none set.
+        env: additional environment of the workers.
+    """
+
+    command: Sequence[str]
+    cache: Path
+    scratch: Path
+    retries: int = 2
+    grace_s: float = 60.0
+    gpus: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def log_file(self, key: str) -> Path:
+        """Say where the verbs under a key write."""
+        return self.cache / "logs" / f"{key}.log"
+
+    @contextmanager
+    def room(self, job: Job) -> Iterator[Path]:
+        """Give a job a folder while it runs."""
+        folder = self.scratch / job.name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self, runs: Callable[[str], bool]) -> None:
+        """Remove the folders that a process which was killed left, of jobs that do not run."""
+        for folder in self.scratch.glob("*"):
+            if not runs(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def run(self, task: Task, room: Path, hooks: JobHooks) -> TaskResult:
+        """Run a task to its end, its progress told as the job's.
+
+        Raises:
+            JobFailed: with what the worker said. Interrupted: when the job was asked to stop.
+        """
+        news = _News(room / "progress.json", hooks)
+        executor = LocalExecutor(
+            slots=1,
+            command=self.command,
+            log_dir=self.cache / "logs",
+            retries=self.retries,
+            mode="process",
+            grace_s=self.grace_s,
+            env={**_HERE, "MIEN_CACHE": str(self.cache), **self.env},
+        )
+        env = {"MIEN_PROGRESS_FILE": str(news.file), **self._gpu(hooks.slot), **task.env}
+        given = Task(task.key, task.argv, task.done, env)
+        (result,) = executor.run([given], progress=no_progress, cancelled=news.cancelled)
+        news.tell()
+        if result.state == "SUCCEEDED":
+            return result
+        if hooks.cancelled():
+            raise Interrupted("asked to stop")
+        raise JobFailed(failure_of(result))
+
+    def _gpu(self, slot: int) -> dict[str, str]:
+        if not self.gpus:
+            return {}
+        return {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]}
+
+
+class _News:
+    """What the worker says of its progress, looked at whenever the executor asks."""
+
+    def __init__(self, file: Path, hooks: JobHooks) -> None:
+        self.file = file
+        self.hooks = hooks
+        self.seen = 0
+
+    def cancelled(self) -> bool:
+        """Pass on what is new; say whether to stop."""
+        self.tell()
+        return self.hooks.cancelled()
+
+    def tell(self) -> None:
+        try:
+            written = self.file.stat().st_mtime_ns
+            if written == self.seen:
+                return
+            said = json.loads(self.file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none yet
+            return
+        self.seen = written
+        metrics = {str(k): float(v) for k, v in said["metrics"].items()}
+        total = said["total"] or 0.0
+        self.hooks.progress(said["done"], total, said["unit"], said["stage"], metrics)
+
+
+def failure_of(result: TaskResult) -> Failure:
+    """Read from a failed worker's last words what went wrong."""
+    code = result.exit_code
+    lines = result.log.strip().splitlines()
+    said = [i for i, line in enumerate(lines) if _ERROR.match(line)]
+    if said and code is not None and code < _KILLED:
+        found = _ERROR.match(lines[said[-1]])
+        after = lines[said[-1] + 1 : said[-1] + 2]
+        hints = [a.removeprefix("mien: hint: ") for a in after if a.startswith("mien: hint: ")]
+        words: dict[str, Any] = found.groupdict() if found else {}
+        kind = _KINDS.get(code, "Unavailable")
+        return Failure(kind, **words, hint="".join(hints), exit_code=code)
+    last = lines[-1] if lines else "it said nothing"
+    if code is not None and code > _KILLED:
+        reason, what = "WORKER_KILLED", f"the worker was killed by signal {code - _KILLED}"
+    else:
+        reason, what = "WORKER_FAILED", f"the worker ended with exit code {code}"
+    hint = "read the job's log; ask for it again to go on"
+    return Failure("Unavailable", reason, f"{what}: {last}", hint, {}, code)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Name the GPUs that workers may use, without loading a numeric library."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return tuple(name for each in given.split(",") if (name := each.strip()) not in ("", "-1"))
+    found = Path("/proc/driver/nvidia/gpus")
+    return tuple(str(i) for i, _ in enumerate(found.iterdir())) if found.is_dir() else ()
