@@ -21,6 +21,7 @@ from mien.core.sample import Item, Sample
 from mien.registry import name_index
 from mien.registry.folder_registry import FolderRegistry
 from tests.contract.stores import bucket_url, object_store, postgres, postgres_url
+from tests.contract.wired import registry_service
 
 Opener = Callable[[], Registry]
 # An implementation adds itself here: name → given a folder and the test's request, what opens a
@@ -30,6 +31,7 @@ REGISTRIES: dict[str, Callable[[Path, pytest.FixtureRequest], Opener]] = {
     "sqlite": lambda folder, _: lambda: open_registry("", "", folder),
     "postgres": lambda folder, request: _on_postgres(folder, request),
     "s3": lambda folder, request: _on_s3(folder, request),
+    "wire": registry_service,
 }
 MADE = Provenance("contract", {"seed": 3}, {"source": "f" * 64}, code="0", device="cpu")
 FREE = {"a": Licence("CC0-1.0", True, "no person is shown", "")}
