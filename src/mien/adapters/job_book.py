@@ -127,7 +127,7 @@ class JobBook:
                 _link(db, parent, name)
             job = _read(db, name)
         if queued:
-            self._tell()
+            self.tell()
         return job, queued
 
     def _request(self, db: Connection, request_id: str, name: str, text: str) -> bool:
@@ -276,7 +276,7 @@ class JobBook:
                 values |= {"ended": time.time(), "owner": "", "lease_until": 0.0}
             _write(db, name, values)
             job = _read(db, name)
-        self._tell()
+        self.tell()
         return job
 
     def cancel(self, name: str) -> Job:
@@ -288,7 +288,7 @@ class JobBook:
             _read(db, name)
             self._cancel(db, name)
             job = _read(db, name)
-        self._tell()
+        self.tell()
         return job
 
     def _cancel(self, db: Connection, name: str) -> None:
@@ -305,10 +305,9 @@ class JobBook:
 
     def claim(self, kinds: Collection[str], owner: str) -> Job | None:
         """Take the oldest job that nobody is at; it is then RUNNING (or stays CANCELLING)."""
+        if not self.waits(kinds, owner):  # most often: no writer need be held up for that
+            return None
         now = time.time()
-        with self._reading.begin() as db:  # most often there is none: no writer need wait for that
-            if db.execute(_free(db, kinds, owner, now)).first() is None:
-                return None
         with self._engine.begin() as db:
             wanted = _free(db, kinds, owner, now).with_for_update(skip_locked=True)
             row = db.execute(wanted).mappings().first()
@@ -320,8 +319,13 @@ class JobBook:
                 values |= {"started": row["started"] or now}
             _write(db, row["name"], values)
             job = _read(db, row["name"])
-        self._tell()
+        self.tell()
         return job
+
+    def waits(self, kinds: Collection[str], owner: str) -> bool:
+        """Tell whether there is a job that nobody is at."""
+        with self._reading.begin() as db:
+            return db.execute(_free(db, kinds, owner, time.time())).first() is not None
 
     def renew(self, owner: str) -> None:
         """Renew all leases of a holder."""
@@ -347,10 +351,11 @@ class JobBook:
                 values = ended if asked else {"state": "QUEUED"}
                 _write(db, name, {**values, "owner": "", "lease_until": 0.0})
             job = _read(db, name)
-        self._tell()
+        self.tell()
         return job
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Wake everybody who waits for changes."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()

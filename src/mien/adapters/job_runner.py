@@ -15,6 +15,7 @@ from mien.core.jobs import Failure, Job
 
 log = logging.getLogger(__name__)
 TOLD_EVERY_S = 0.25
+_WAIT_S = 5.0  # a slot is woken when there is something
 
 
 @dataclass(slots=True)
@@ -121,6 +122,7 @@ class JobRunner:
         with self._lock:
             for stop in self._stops.values():
                 stop.set()
+        self.book.tell()
 
     @property
     def running(self) -> int:
@@ -128,8 +130,10 @@ class JobRunner:
         return len(self._stops)
 
     def _slot(self, slot: int) -> None:
-        while not self._draining.is_set():
-            changes = self.book.changes
+        while True:
+            changes = self.book.changes  # first: what comes from now on wakes it
+            if self._draining.is_set():
+                return
             try:
                 job = self.book.claim(self.work, self.owner)
             except Exception:
@@ -137,7 +141,7 @@ class JobRunner:
                 self._draining.wait(1.0)
                 continue
             if job is None:
-                self.book.wait(changes, POLL_S)
+                self.book.wait(changes, _WAIT_S)
                 continue
             self._run(job, slot)
 
@@ -181,7 +185,7 @@ class JobRunner:
         _say(self.book.change(job.name, owner=self.owner, **fields), time.perf_counter() - started)
 
     def _beat(self) -> None:
-        """Renew the leases; hear of jobs that another process was asked to cancel."""
+        """Renew the leases; hear of what other processes were asked to do, and to stop."""
         renewed = time.monotonic()
         while not self._ended.wait(POLL_S):
             try:
@@ -189,6 +193,8 @@ class JobRunner:
                     self.book.renew(self.owner)
                     renewed = time.monotonic()
                 self.look()
+                if self.running < self.slots and self.book.waits(self.work, self.owner):
+                    self.book.tell()
             except Exception:
                 log.exception("the job book does not answer")
 
