@@ -43,13 +43,9 @@ class OnnxHost:
         if len(files) != 1:
             raise NotFound("MODEL_NOT_LOADED", f"{folder} holds no model", hint="promote it first")
         verify_checksums(folder)
-        import onnxruntime
+        from mien.recognition.onnx_run import open_session
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        self._sessions[model] = onnxruntime.InferenceSession(
-            files[0].read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        self._sessions[model] = open_session(files[0].read_bytes(), threads=self._threads)
 
     def unload(self, model: str) -> None:
         """Forget a model; nothing happens when it is not loaded."""

@@ -48,8 +48,29 @@ def preprocess(image: UInt8, spec: PreprocessSpec, detector: Detector) -> Prepro
     faces = detector.detect(image)
     if not faces:
         return Preprocessed(None, NO_FACE, None)
-    aligned = align(_channels(image, spec), eye_points(faces[0]), spec)
-    return Preprocessed(aligned, "", faces[0])
+    return _aligned(_channels(image, spec), faces[0], spec)
+
+
+def preprocess_faces(
+    image: UInt8, spec: PreprocessSpec, detector: Detector, *, most: int = 0
+) -> tuple[Preprocessed, ...]:
+    """Find all faces, largest first, each prepared as ``preprocess`` prepares the best.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8, upright.
+        spec: what to make.
+        detector: made for the same spec.
+        most: at most so many; 0 = all.
+    """
+    if spec.detector == "none":
+        return (preprocess(image, spec, detector),)
+    faces = sorted(detector.detect(image), key=lambda f: -f.box.width * f.box.height)
+    channels = _channels(image, spec)
+    return tuple(_aligned(channels, face, spec) for face in (faces[:most] if most else faces))
+
+
+def _aligned(channels: UInt8, face: Face, spec: PreprocessSpec) -> Preprocessed:
+    return Preprocessed(align(channels, eye_points(face), spec), "", face)
 
 
 def _channels(image: UInt8, spec: PreprocessSpec) -> UInt8:

@@ -50,6 +50,7 @@ class PackageSpec:
         dataset_digest: of the training rows.
         trial: key of the trial that trained it, or "".
         lineage: what the trial says it was made from, plain values.
+        saw: subjects that it, or what it was made with, saw.
         figures: measured on validation, fractions in [0, 1].
         variants: of the network that may be served → accuracy on validation.
     """
@@ -62,6 +63,7 @@ class PackageSpec:
     dataset_digest: str = ""
     trial: str = ""
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    saw: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     variants: Mapping[str, float] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ class PackageSpec:
                 raise ValueError("written by another release")
             known["expressions"] = tuple(Expression(e) for e in known["expressions"])
             known["preprocess"] = PreprocessSpec(**known["preprocess"])
+            known["saw"] = tuple(known["saw"])
             return cls(**known)
         except (KeyError, TypeError, ValueError, Invalid) as error:
             raise _damaged(DESCRIPTION, str(error)) from None
