@@ -62,7 +62,7 @@ class Frame:
         self._readiness = Readiness()
         self._lanes = {
             "calls": Lane("calls", settings.max_concurrent, settings.queue),
-            "streams": Lane("streams", settings.max_streams, settings.queue),
+            "streams": Lane("streams", settings.max_streams, settings.stream_queue),
             "watches": Lane("watches", settings.max_watches, 0),
         }
         self._quick = Lane("quick", QUICK_THREADS, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -67,7 +68,7 @@ class Metrics:
             self._engines.add(engine)
         self._faces.labels(engine).inc(n)
 
-    def jobs(self, counts: Callable[[], Mapping[str, int]]) -> None:
+    def jobs(self, counts: Callable[[], Mapping[Any, int]]) -> None:
         """Show jobs by state; ``counts`` is asked whenever the metrics are read."""
         self._live.add("mien_jobs", "Jobs.", "state", counts)
 
@@ -98,10 +99,10 @@ class _Live:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[str, tuple[str, str, list[Callable[[], Mapping[str, int]]]]] = {}
+        self._asked: dict[str, tuple[str, str, list[Callable[[], Mapping[Any, int]]]]] = {}
 
     def add(
-        self, name: str, help_text: str, label: str, ask: Callable[[], Mapping[str, int]]
+        self, name: str, help_text: str, label: str, ask: Callable[[], Mapping[Any, int]]
     ) -> None:
         with self._lock:
             self._asked.setdefault(name, (help_text, label, []))[2].append(ask)
@@ -123,7 +124,7 @@ class _Live:
         return []
 
 
-def _figures(functions: Iterable[Callable[[], Mapping[str, int]]]) -> Iterator[tuple[str, int]]:
+def _figures(functions: Iterable[Callable[[], Mapping[Any, int]]]) -> Iterator[tuple[str, int]]:
     for ask in functions:
         try:
             figures = ask()

@@ -32,8 +32,10 @@ class ServerSettings(BaseSettings):
         tls_client_ca_file: PEM; when given, only clients it vouches for may connect.
         tokens_file: who may call what; None = everybody who can connect may do everything.
         max_concurrent: short calls at work at once.
-        queue: calls that may wait for that; the next one is told to come back later.
+        queue: calls that may wait for that; the next one is told to come back later. As many
+            as ``max_concurrent`` double the time a call takes on a full server.
         max_streams: streams at work at once.
+        stream_queue: streams that may wait for that.
         max_watches: watchers at once.
         grace_s: seconds between SIGTERM and the end.
         patience_s: seconds a caller may take to send a request it has announced.
@@ -59,8 +61,9 @@ class ServerSettings(BaseSettings):
     tls_client_ca_file: Path | None = None
     tokens_file: Path | None = None
     max_concurrent: int = Field(16, ge=1, le=1024)
-    queue: int = Field(64, ge=0, le=100_000)
+    queue: int = Field(8, ge=0, le=100_000)
     max_streams: int = Field(16, ge=1, le=1024)
+    stream_queue: int = Field(128, ge=0, le=100_000)
     max_watches: int = Field(256, ge=1, le=4096)
     grace_s: float = Field(30.0, ge=0, le=3600)
     patience_s: float = Field(20.0, gt=0, le=3600)

@@ -89,7 +89,7 @@ def test_a_killed_client_leaves_nothing_behind():
         "print('up', flush=True)\n"
         "threading.Event().wait()\n"
     )
-    limits = {"MIEN_SERVER_MAX_STREAMS": "4", "MIEN_SERVER_QUEUE": "0"}
+    limits = {"MIEN_SERVER_MAX_STREAMS": "4", "MIEN_SERVER_STREAM_QUEUE": "0"}
     with process(**limits) as (server, target):
         for _ in range(3):  # each takes all places for streams
             client = subprocess.Popen(

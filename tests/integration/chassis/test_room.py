@@ -68,7 +68,7 @@ def test_a_full_server_still_answers_probes(start, fake):
 
 def test_streams_do_not_starve_calls(start, fake):
     """With every place for streams taken, a call is answered; one more stream is refused."""
-    frame, stub = start(max_streams=2, queue=0, max_concurrent=1)
+    frame, stub = start(max_streams=2, stream_queue=0, max_concurrent=1)
     streams = [stub.StreamItems(WATCH) for _ in range(2)]
     for _ in streams:
         assert fake.began.acquire(timeout=5)
@@ -141,7 +141,7 @@ def test_an_announced_request_that_never_comes_is_given_up(start):
 
 def test_a_reader_that_stands_still_is_given_up(start, fake):
     """A caller that takes nothing off a stream loses it."""
-    frame, _ = start(max_streams=1, queue=0, idle_s=0.3)
+    frame, _ = start(max_streams=1, stream_queue=0, idle_s=0.3)
     with grpc.insecure_channel(frame.target) as channel:
         stream = rpc.RegistryServiceStub(channel).StreamItems(
             pb.StreamItemsRequest(reference="some:100000")
