@@ -1,5 +1,4 @@
-"""Commit 20,000 encoded 64 × 64 faces to a registry service; stream 10,000 back; against in process.
-
+"""Commit 20,000 encoded 64 × 64 faces to a registry service; stream 10,000 back, and in process.
 
 Figures wanted: commit over the wire, acknowledged when everything is on the disk, ≤ 2 s. The
 service is a process of its own on the loopback. Processor time of both processes is printed beside

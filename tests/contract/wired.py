@@ -20,7 +20,9 @@ def registry_service(folder: Path, request: pytest.FixtureRequest) -> Callable[[
     """Serve a registry until the test ends; each client has a channel of its own."""
     stack = ExitStack()
     request.addfinalizer(stack.close)
-    target = stack.enter_context(running("registry", mount_registry, data=folder))
+    target = stack.enter_context(
+        running("registry", mount_registry, data=folder, import_roots=(folder.parent,))
+    )
 
     def client() -> Registry:
         return RegistryClient(stack.enter_context(open_channel(target, Settings())))
