@@ -1,0 +1,295 @@
+"""The few calls to an API server that Jobs need: few a second, patient, errors translated."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mien.adapters.kubernetes_errors import error_of
+from mien.adapters.kubernetes_jobs import JOB_NAME, SELECTOR
+from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.core.errors import AlreadyExists, MienError, NotFound, WrongState
+
+log = logging.getLogger(__name__)
+
+OLDEST = (1, 31)  # podFailurePolicy is stable there; backoffLimitPerIndex is on
+LOG_LINES = 200
+LOG_BYTES = 65_536
+_TIMEOUT_S = 30.0
+_WATCH_S = 240
+_TRANSIENT = (429, 500, 502, 503, 504)
+
+
+class WatchExpired(Exception):
+    """The server no longer knows that resource version: list again."""
+
+
+class KubernetesApi:
+    """Jobs, Pods and logs of one namespace.
+
+    Args:
+        profile: of the cluster.
+        rate_per_s: calls a second at most, on average; a burst of as many is let through.
+        away_s: how long the API server may be away before calls give up.
+    """
+
+    def __init__(
+        self, profile: KubernetesProfile, *, rate_per_s: float = 20.0, away_s: float = 120.0
+    ) -> None:
+        from kubernetes import client
+
+        self.namespace = profile.namespace
+        self.calls = 0
+        self._away_s = away_s
+        self._pace = _Pace(rate_per_s)
+        configuration = _configuration(profile)
+        self._batch = client.BatchV1Api(client.ApiClient(configuration))
+        self._core = client.CoreV1Api(client.ApiClient(configuration))
+        self._version = client.VersionApi(client.ApiClient(configuration))
+
+    def check(self, job: Mapping[str, Any]) -> None:
+        """See that the cluster is there, new enough, and would take this Job; creates nothing.
+
+        Raises:
+            Unavailable: ``CLUSTER_UNREACHABLE``. WrongState: ``CLUSTER_TOO_OLD``.
+            And what ``create_job`` raises.
+        """
+        found = self._call(self._version.get_code)
+        version = (int(found.major), int("".join(filter(str.isdigit, found.minor))))
+        if version < OLDEST:
+            raise WrongState(
+                "CLUSTER_TOO_OLD",
+                f"the cluster runs Kubernetes {version[0]}.{version[1]}",
+                hint=f"at least {OLDEST[0]}.{OLDEST[1]} is needed: older ones silently drop how "
+                "failures of Pods are judged",
+            )
+        try:
+            self._create(job, dry_run="All")
+        except AlreadyExists:
+            return
+
+    def create_job(self, job: Mapping[str, Any]) -> str:
+        """Create a Job; returns its uid.
+
+        Raises:
+            AlreadyExists: ``JOB_EXISTS``. NotFound: ``NAMESPACE_MISSING``.
+            Exhausted: ``QUOTA_EXCEEDED``. Invalid: ``JOB_REFUSED``.
+            Forbidden: ``CLUSTER_FORBIDDEN``. Unauthenticated: ``CLUSTER_LOGIN``.
+            Unavailable: ``CLUSTER_UNREACHABLE``.
+        """
+        return self._create(job)
+
+    def _create(self, job: Mapping[str, Any], **options: Any) -> str:
+        from kubernetes import client
+
+        body = client.V1Job.from_dict(dict(job))
+        made = self._json(
+            self._batch.create_namespaced_job,
+            self.namespace,
+            body,
+            field_validation="Strict",
+            **options,
+        )
+        return str(made["metadata"].get("uid", ""))
+
+    def get_job(self, name: str) -> dict[str, Any] | None:
+        """Read a Job; None when there is none."""
+        try:
+            return self._json(self._batch.read_namespaced_job, name, self.namespace)
+        except NotFound as error:
+            if error.reason == "NAMESPACE_MISSING":
+                raise
+            return None
+
+    def delete_job(self, name: str, grace_s: int | None = None) -> None:
+        """Delete a Job after its Pods (foreground); they get SIGTERM and their grace first."""
+        from kubernetes import client
+
+        options = client.V1DeleteOptions(
+            propagation_policy="Foreground", grace_period_seconds=grace_s
+        )
+        try:
+            self._call(self._batch.delete_namespaced_job, name, self.namespace, body=options)
+        except NotFound:
+            log.debug("the Job has gone already", extra={"job": name})
+
+    def list_jobs(self) -> tuple[list[dict[str, Any]], str]:
+        """List our Jobs, page by page; returns them with the version to watch from."""
+        found: list[dict[str, Any]] = []
+        more: str | None = None
+        while True:
+            page = self._json(
+                self._batch.list_namespaced_job,
+                self.namespace,
+                label_selector=SELECTOR,
+                limit=500,
+                _continue=more,
+            )
+            found += page["items"]
+            more = page["metadata"].get("continue")
+            if not more:
+                return found, str(page["metadata"].get("resourceVersion", ""))
+
+    def watch_jobs(self, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Stream what happens to our Jobs after a version, for a few minutes at most.
+
+        Raises:
+            WatchExpired: the version is too old. MienError: as every call. Anything a cut
+                connection raises.
+        """
+        response = self._open_watch(version)
+        try:
+            for line in _lines(response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    if event["object"].get("code") == 410:
+                        raise WatchExpired
+                    raise error_of(event["object"].get("code", 500), json.dumps(event["object"]))
+                yield event["type"], event["object"]
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _open_watch(self, version: str) -> Any:
+        from kubernetes.client.exceptions import ApiException
+
+        self._pace.wait()
+        self.calls += 1
+        try:
+            return self._batch.list_namespaced_job(
+                self.namespace,
+                label_selector=SELECTOR,
+                resource_version=version,
+                watch=True,
+                allow_watch_bookmarks=True,
+                timeout_seconds=_WATCH_S,
+                _preload_content=False,
+                _request_timeout=(_TIMEOUT_S, _WATCH_S + _TIMEOUT_S),
+            )
+        except ApiException as error:
+            if error.status == 410:
+                raise WatchExpired from None
+            raise error_of(error.status or 0, str(error.body or error.reason)) from None
+
+    def pods(self, job: str) -> list[dict[str, Any]]:
+        """List the Pods of a Job, oldest first."""
+        page = self._json(
+            self._core.list_namespaced_pod, self.namespace, label_selector=f"{JOB_NAME}={job}"
+        )
+        found: list[dict[str, Any]] = page["items"]
+        return sorted(found, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
+
+    def log(self, pod: str) -> str:
+        """Read the last lines a Pod wrote; "" when they are gone."""
+        try:
+            response = self._call(
+                self._core.read_namespaced_pod_log,
+                pod,
+                self.namespace,
+                tail_lines=LOG_LINES,
+                _preload_content=False,
+            )
+        except MienError:
+            return ""
+        return _text(response)[-LOG_BYTES:]
+
+    def _json(self, function: Callable[..., Any], *args: Any, **options: Any) -> dict[str, Any]:
+        """Call without building models: a thousand of them would be most of the memory."""
+        response = self._call(function, *args, _preload_content=False, **options)
+        found: dict[str, Any] = json.loads(response.data)
+        return found
+
+    def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call, at our pace; again while the server is busy or away."""
+        from kubernetes.client.exceptions import ApiException
+        from urllib3.exceptions import HTTPError
+
+        until = time.monotonic() + self._away_s
+        for tries in range(1_000_000):
+            self._pace.wait()
+            self.calls += 1
+            wait_s = min(10.0, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0)
+            try:
+                answer = function(*args, _request_timeout=_TIMEOUT_S, **options)
+                status = getattr(answer, "status", 200)
+                if not isinstance(status, int) or status < 300:
+                    return answer
+                code, body, headers = status, answer.data.decode(errors="replace"), answer.headers
+            except ApiException as error:
+                code, body, headers = (
+                    error.status or 0,
+                    str(error.body or error.reason),
+                    error.headers,
+                )
+            except (HTTPError, OSError) as error:
+                code, body, headers = 0, str(error), {}
+            if code not in (0, *_TRANSIENT) or time.monotonic() + wait_s > until:
+                raise error_of(code, body)
+            time.sleep(max(wait_s, _retry_after(headers)))
+        raise AssertionError("unreachable")
+
+
+class _Pace:
+    """A token bucket: ``rate`` a second, with a burst of one second's worth."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.tokens = rate
+        self.last = time.monotonic()
+        self.lock = threading.Lock()
+
+    def wait(self) -> None:
+        with self.lock:
+            now = time.monotonic()
+            self.tokens = min(self.rate, self.tokens + (now - self.last) * self.rate) - 1.0
+            self.last = now
+            wait_s = max(0.0, -self.tokens / self.rate)
+        time.sleep(wait_s)
+
+
+def _configuration(profile: KubernetesProfile) -> Any:
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    try:
+        if profile.kubeconfig is None and not profile.context:
+            config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            file = None if profile.kubeconfig is None else str(profile.kubeconfig)
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                file, context=profile.context or None, client_configuration=configuration
+            )
+    except (config.ConfigException, OSError) as error:
+        raise NotFound(
+            "KUBECONFIG_MISSING",
+            f"no way to the cluster was found: {error}",
+            hint="set kubeconfig and context in the profile, or KUBECONFIG",
+        ) from None
+    configuration.retries = False  # ours is the only patience
+    configuration.client_go_retries = False
+    return configuration
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    """Split a stream into lines; a line cut off by a lost connection is dropped."""
+    rest = b""
+    for chunk in response.stream(amt=None, decode_content=False):
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line for line in whole if line.strip())
+
+
+def _text(response: Any) -> str:
+    text: str = response.data.decode(errors="replace")
+    return text
+
+
+def _retry_after(headers: Any) -> float:
+    try:
+        return min(60.0, float(headers.get("Retry-After") or 0.0)) if headers else 0.0
+    except ValueError:
+        return 0.0

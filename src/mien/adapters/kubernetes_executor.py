@@ -1,0 +1,345 @@
+"""Run tasks as Jobs of a cluster: submit, watch, collect; nothing is kept here that matters."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mien.adapters.kubernetes_api import KubernetesApi
+from mien.adapters.kubernetes_jobs import (
+    CONTAINER,
+    INDEX,
+    WORK,
+    condition,
+    job_name,
+    parse_indexes,
+    render_job,
+    work_digest,
+)
+from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes_watch import JobWatcher
+from mien.adapters.task_book import TaskBook
+from mien.adapters.task_rules import is_done, state_of
+from mien.core.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_TERMINATED,
+    AlreadyExists,
+    Exhausted,
+)
+from mien.core.hooks import Cancelled, OnProgress
+from mien.core.ports import Task, TaskResult
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_QUOTA_S = 15.0
+_STUCK_S = 120.0  # an image may be pushed a moment later; after that it is missing
+_WAITING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+
+
+class KubernetesJobExecutor:
+    """The ``Executor`` port on ``batch/v1``.
+
+    The cluster is the record: Jobs are named by what they do, so a launcher that was killed, or a
+    second one, joins the Jobs of the first. Preempted Pods start again from their checkpoint.
+
+    Args:
+        profile: of the cluster.
+        api: calls to it.
+        stuck_s: seconds a Pod may wait for its image before its Job is failed.
+    """
+
+    def __init__(
+        self,
+        profile: KubernetesProfile,
+        api: KubernetesApi | None = None,
+        *,
+        stuck_s: float = _STUCK_S,
+    ) -> None:
+        self.profile = profile
+        self._api = api
+        self._stuck_s = stuck_s
+
+    @property
+    def slots(self) -> int:
+        """Jobs at once."""
+        return self.profile.slots
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        *,
+        progress: OnProgress,
+        cancelled: Cancelled,
+        on_done: Callable[[TaskResult], None] | None = None,
+    ) -> Sequence[TaskResult]:
+        """Run all tasks to their end; results in the order of ``tasks``.
+
+        When cancelled, our Jobs are deleted: their Pods get SIGTERM and the profile's grace.
+
+        Raises:
+            Unavailable: ``CLUSTER_UNREACHABLE``; what was submitted goes on.
+            Forbidden, NotFound, Exhausted, Invalid, WrongState: the cluster takes no Job of this
+                kind; nothing has been submitted.
+        """
+        book = TaskBook(tasks, progress, on_done)
+        waiting = list(book.waiting())
+        if not waiting:
+            return book.results()
+        api = self._api or KubernetesApi(self.profile)
+        works = _works(waiting)
+        api.check(render_job(works[0].tasks, self.profile))
+        _Launch(self.profile, api, book, works, self._stuck_s).run(cancelled)
+        return book.results()
+
+
+@dataclass
+class _Work:
+    """One Job: a task, or an array of them."""
+
+    tasks: list[Task]
+    name: str = ""
+    uid: str = ""
+    told: set[int] = field(default_factory=set)
+
+    def task_of(self, index: int) -> Task | None:
+        return next((t for t in self.tasks if t.index == index), None)
+
+
+def _works(tasks: Iterable[Task]) -> list[_Work]:
+    arrays: dict[tuple[str, ...], _Work] = {}
+    works: list[_Work] = []
+    for task in tasks:
+        if task.index is None:
+            works.append(_Work([task]))
+        elif (stem := task.argv[:-1]) in arrays:
+            arrays[stem].tasks.append(task)
+        else:
+            works.append(arrays.setdefault(stem, _Work([task])))
+    for work in works:
+        work.name = job_name(work.tasks)
+    return works
+
+
+class _Launch:
+    """The Jobs of one run."""
+
+    def __init__(
+        self,
+        profile: KubernetesProfile,
+        api: KubernetesApi,
+        book: TaskBook,
+        works: list[_Work],
+        stuck_s: float,
+    ) -> None:
+        self.profile = profile
+        self.api = api
+        self.book = book
+        self.pending = deque(works)
+        self.active: dict[str, _Work] = {}
+        self.not_before = 0.0
+        self.stuck_s = stuck_s
+        self.looked = time.monotonic()
+        self.suspects: dict[str, float] = {}
+
+    def run(self, cancelled: Cancelled) -> None:
+        watcher = JobWatcher(self.api)
+        watcher.start()
+        try:
+            while (self.pending or self.active) and not cancelled():
+                self.submit()
+                for job, gone in watcher.news(_POLL_S):
+                    self.hear(job, gone=gone)
+                self.look_for_stuck_pods()
+            if self.active:
+                self.stop(watcher)
+        finally:
+            watcher.stop()
+
+    def submit(self) -> None:
+        """Keep as many Jobs on the cluster as there are slots."""
+        while self.pending and len(self.active) < self.profile.slots:
+            if time.monotonic() < self.not_before:
+                return
+            work = self.pending.popleft()
+            try:
+                work.uid = self.api.create_job(render_job(work.tasks, self.profile))
+                self.active[work.name] = work
+            except AlreadyExists:
+                self.join(work)
+            except Exhausted:
+                self.pending.appendleft(work)
+                if not self.active:
+                    raise
+                self.not_before = time.monotonic() + _QUOTA_S  # ours will end and make room
+
+    def join(self, work: _Work) -> None:
+        """Go on with a Job that is there already; one that failed, or did other work, is redone."""
+        job = self.api.get_job(work.name)
+        if job is None:
+            self.pending.append(work)
+            return
+        same = job["metadata"].get("annotations", {}).get(WORK) == work_digest(
+            work.tasks, self.profile
+        )
+        ended = condition(job, "Complete", "Failed") is not None
+        if job["metadata"].get("deletionTimestamp"):
+            self.pending.append(work)
+            self.not_before = time.monotonic() + 1.0
+        elif ended or not same:
+            self.api.delete_job(work.name)
+            self.pending.append(work)
+        else:
+            log.info("joined a Job that was there", extra={"job": work.name})
+            work.uid = str(job["metadata"].get("uid", ""))
+            self.active[work.name] = work
+            self.hear(job, gone=False)
+
+    def hear(self, job: Mapping[str, Any], *, gone: bool) -> None:
+        """Take in what happened to a Job."""
+        name = job["metadata"]["name"]
+        work = self.active.get(name)
+        if work is None or self.is_another(work, job):
+            return
+        failed = condition(job, "Failed")
+        if gone and not condition(job, "Complete", "Failed"):
+            del self.active[name]
+            done = all(is_done(t.done) for t in work.tasks)  # cleaned up while nobody watched
+            self.end(work, EXIT_DONE if done else EXIT_FAILED, "its Job was deleted", tries=1)
+            return
+        if work.tasks[0].index is not None:
+            self.hear_array(work, job)
+        if condition(job, "Complete") or failed:
+            del self.active[name]
+            self.suspects.pop(name, None)
+            if work.tasks[0].index is None:
+                self.collect(work, job)
+            elif failed is not None:
+                self.end(work, EXIT_FAILED, str(failed.get("message", "")), tries=1)
+
+    def is_another(self, work: _Work, job: Mapping[str, Any]) -> bool:
+        """Whether this is old news, of a Job that had the same name."""
+        if "uid" in job["metadata"]:
+            return bool(job["metadata"]["uid"] != work.uid)
+        now = self.api.get_job(work.name)  # a list no longer had it
+        return now is not None and now["metadata"].get("uid") == work.uid
+
+    def hear_array(self, work: _Work, job: Mapping[str, Any]) -> None:
+        """End the tasks of indexes that have ended."""
+        status = job.get("status", {})
+        done = parse_indexes(status.get("completedIndexes") or "") - work.told
+        failed = parse_indexes(status.get("failedIndexes") or "") - work.told
+        work.told |= done | failed
+        for index in sorted(done):
+            if task := work.task_of(index):
+                self.tell(task, EXIT_DONE, "", 1)
+        if not failed:
+            return
+        pods = self.api.pods(work.name)
+        for index in sorted(failed):
+            mine = [p for p in pods if _index(p) == index]
+            if task := work.task_of(index):
+                self.tell(task, _exit_code(mine), self._log(mine), max(1, len(mine)))
+
+    def collect(self, work: _Work, job: Mapping[str, Any]) -> None:
+        """Read how a single task ended: exit code and log of its last Pod."""
+        pods = self.api.pods(work.name)
+        failed = condition(job, "Failed")
+        tries = max(1, len(pods), int(job.get("status", {}).get("failed") or 0))
+        code = EXIT_DONE if failed is None else _exit_code(pods)
+        text = self._log(pods)
+        if failed is not None:
+            text += f"\n{failed.get('reason', '')}: {failed.get('message', '')}"
+        self.tell(work.tasks[0], code, text, tries, _seconds(job))
+
+    def _log(self, pods: list[dict[str, Any]]) -> str:
+        return self.api.log(pods[-1]["metadata"]["name"]) if pods else ""
+
+    def end(self, work: _Work, code: int, text: str, tries: int) -> None:
+        for task in work.tasks:
+            if task.key not in self.book.ended:
+                self.tell(task, code, text, tries)
+
+    def tell(self, task: Task, code: int, text: str, tries: int, wall_s: float = 0.0) -> None:
+        if code == EXIT_DONE and not is_done(task.done):
+            code, text = EXIT_FAILED, f"{text}\nit ended well and left no {task.done}"
+        result = TaskResult(task.key, state_of(code), code, tries, text, wall_s)
+        self.book.end(result)
+
+    def look_for_stuck_pods(self) -> None:
+        """Fail Jobs whose Pods cannot start: a missing image would wait for ever."""
+        if time.monotonic() - self.looked < min(30.0, self.stuck_s / 4):
+            return
+        self.looked = time.monotonic()
+        for name, work in list(self.active.items()):
+            why = _cannot_start(self.api.pods(name)) if name in self._unstarted() else ""
+            since = self.suspects.setdefault(name, self.looked) if why else None
+            if since is None:
+                self.suspects.pop(name, None)
+            elif self.looked - since >= self.stuck_s:
+                del self.active[name]
+                self.api.delete_job(name)
+                self.end(work, EXIT_FAILED, f"its Pod cannot start: {why}", tries=1)
+
+    def _unstarted(self) -> set[str]:
+        """Names of active Jobs none of whose Pods is ready; one call for all."""
+        jobs, _ = self.api.list_jobs()
+        return {
+            j["metadata"]["name"]
+            for j in jobs
+            if not j["spec"].get("suspend")
+            and not (j.get("status", {}).get("ready") or j.get("status", {}).get("succeeded"))
+        }
+
+    def stop(self, watcher: JobWatcher) -> None:
+        """Delete our Jobs and wait until their Pods have had their grace."""
+        for name in self.active:
+            self.api.delete_job(name)
+        until = time.monotonic() + self.profile.grace_s + 30.0
+        left = set(self.active)
+        while left and time.monotonic() < until:
+            left -= {j["metadata"]["name"] for j, gone in watcher.news(_POLL_S) if gone}
+        for work in self.active.values():
+            self.end(work, EXIT_TERMINATED, "cancelled; its checkpoint is kept", tries=1)
+
+
+def _index(pod: Mapping[str, Any]) -> int | None:
+    text = pod["metadata"].get("annotations", {}).get(INDEX)
+    return None if text is None else int(text)
+
+
+def _exit_code(pods: Sequence[Mapping[str, Any]]) -> int:
+    """Exit code of the last Pod that ended; 1 when none says."""
+    for pod in reversed(pods):
+        for status in pod.get("status", {}).get("containerStatuses") or ():
+            ended = status.get("state", {}).get("terminated")
+            if status.get("name") == CONTAINER and ended:
+                return int(ended["exitCode"]) or EXIT_FAILED
+    return EXIT_FAILED
+
+
+def _cannot_start(pods: Sequence[Mapping[str, Any]]) -> str:
+    for pod in pods:
+        for status in pod.get("status", {}).get("containerStatuses") or ():
+            waiting = status.get("state", {}).get("waiting") or {}
+            if waiting.get("reason") in _WAITING:
+                return f"{waiting['reason']}: {waiting.get('message', '')} (image in the profile?)"
+    return ""
+
+
+def _seconds(job: Mapping[str, Any]) -> float:
+    from datetime import datetime
+
+    status = job.get("status", {})
+    ended = status.get("completionTime") or (condition(job, "Failed") or {}).get(
+        "lastTransitionTime"
+    )
+    if not status.get("startTime") or not ended:
+        return 0.0
+    began = datetime.fromisoformat(status["startTime"])
+    return max(0.0, (datetime.fromisoformat(ended) - began).total_seconds())

@@ -1,0 +1,354 @@
+"""The Kubernetes executor over HTTP: what it asks of an API server, and how it takes faults."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mien.adapters.kubernetes_api import KubernetesApi
+from mien.adapters.kubernetes_executor import KubernetesJobExecutor
+from mien.adapters.kubernetes_jobs import job_name, parse_indexes, render_job
+from mien.adapters.kubernetes_profile import KubernetesProfile, load_profile
+from mien.core.errors import (
+    Exhausted,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Unavailable,
+    WrongState,
+)
+from mien.core.hooks import never_cancelled, no_progress
+from mien.core.ports import Task
+from tests.contract.kube_stand_in import StandIn
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    started = []
+
+    def start(**options):
+        started.append(StandIn(tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def profile(server, **options):
+    given = {"namespace": "mien", "image": "mien-services", "grace_s": 5, **options}
+    return KubernetesProfile(kubeconfig=server.kubeconfig, **given)
+
+
+def executor(server, *, away_s=5.0, rate_per_s=1000.0, stuck_s=120.0, **options):
+    found = profile(server, **options)
+    api = KubernetesApi(found, rate_per_s=rate_per_s, away_s=away_s)
+    return KubernetesJobExecutor(found, api, stuck_s=stuck_s)
+
+
+def task(tmp_path, key, verb, *arguments, env=None):
+    marker = tmp_path / f"{key}.done"
+    return Task(key, tuple(str(a) for a in (verb, marker, *arguments)), str(marker), env or {})
+
+
+def run(runner, tasks, **hooks):
+    return runner.run(tasks, **{"progress": no_progress, "cancelled": never_cancelled, **hooks})
+
+
+def test_runs_all_and_answers_in_order(stand_in, tmp_path):
+    """Results in the order of the tasks, with exit code, log and environment."""
+    runner = executor(stand_in())
+    tasks = [task(tmp_path, f"t{i}", "ok", f"words {i}", env={"FLAVOUR": "mint"}) for i in range(3)]
+    events = []
+    results = run(runner, tasks, progress=events.append)
+    assert [r.key for r in results] == ["t0", "t1", "t2"]
+    assert all((r.state, r.exit_code, r.tries) == ("SUCCEEDED", 0, 1) for r in results)
+    assert all(f"words {i}" in r.log for i, r in enumerate(results))
+    assert (events[-1].done, events[-1].total) == (3, 3)
+    assert Path(tasks[0].done).read_text().endswith("mint")
+
+
+def test_failure_is_tried_again_by_the_cluster(stand_in, tmp_path):
+    """An unforeseen exit code starts the Pod again, so often and no more."""
+    tasks = [
+        task(tmp_path, "flaky", "flaky", tmp_path / "count", 2),
+        Task("bad", ("exit", "1"), str(tmp_path / "no")),
+    ]
+    flaky, bad = run(executor(stand_in(), retries=2), tasks)
+    assert (flaky.state, flaky.tries) == ("SUCCEEDED", 3)
+    assert (bad.state, bad.exit_code, bad.tries) == ("FAILED", 1, 3)
+
+
+@pytest.mark.parametrize("code", [2, 42])
+def test_permanent_failure_is_not_tried_again(stand_in, tmp_path, code):
+    """The user's mistake and a permanent failure are final."""
+    tasks = [Task("a", ("exit", str(code)), str(tmp_path / "n"))]
+    (result,) = run(executor(stand_in()), tasks)
+    assert (result.state, result.exit_code, result.tries) == ("FAILED", code, 1)
+
+
+def test_success_without_marker_is_not_believed(stand_in, tmp_path):
+    """Exit code 0 without the marker is a failure."""
+    (result,) = run(executor(stand_in()), [Task("a", ("nothing",), str(tmp_path / "no"))])
+    assert (result.state, result.exit_code) == ("FAILED", 1)
+
+
+def test_found_done_asks_nothing_of_the_cluster(stand_in, tmp_path):
+    """A task whose marker exists costs no call."""
+    server = stand_in()
+    done = task(tmp_path, "a", "exit")
+    Path(done.done).touch()
+    (result,) = run(executor(server), [done])
+    assert (result.state, result.tries, server.cluster.calls) == ("SUCCEEDED", 0, [])
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_never_more_jobs_than_slots(stand_in, tmp_path, slots):
+    """As many Jobs are on the cluster as there are slots."""
+    server = stand_in(slots=10)
+    tasks = [task(tmp_path, f"t{i}", "span", 0.2) for i in range(2 * slots)]
+    run(executor(server, slots=slots), tasks)
+    assert server.cluster.most_running == slots
+
+
+def test_cancel_gives_the_pod_its_grace(stand_in, tmp_path):
+    """Cancelled work saves its state and its Job is gone; the next run goes on from it."""
+    server = stand_in()
+    pid, checkpoint = tmp_path / "pid", tmp_path / "checkpoint"
+    tasks = [task(tmp_path, "a", "work", checkpoint, 200, pid), task(tmp_path, "b", "ok")]
+    first, never = run(executor(server, slots=1), tasks, cancelled=pid.exists)
+    assert (first.state, first.exit_code) == ("CANCELLED", 143)
+    assert (never.state, never.tries) == ("CANCELLED", 0)
+    assert server.cluster.jobs == {}
+    step = int(checkpoint.read_text())
+    again, _ = run(executor(server, slots=1), tasks)
+    assert f"from {step}" in again.log
+
+
+def test_a_preempted_pod_goes_on_from_its_checkpoint(stand_in, tmp_path):
+    """A disruption does not count as a try; the new Pod goes on."""
+    server = stand_in()
+    pid, checkpoint = tmp_path / "pid", tmp_path / "checkpoint"
+    work = task(tmp_path, "a", "work", checkpoint, 150, pid)
+    results = []
+    runner = executor(server, retries=0)
+    thread = threading.Thread(target=lambda: results.extend(run(runner, [work])))
+    thread.start()
+    until(pid.exists)
+    server.cluster.disrupt(job_name([work]))
+    thread.join()
+    assert results[0].state == "SUCCEEDED"
+    assert "from 0" not in results[0].log
+
+
+def test_two_launchers_run_a_key_once(stand_in, tmp_path):
+    """A second launcher is answered 409 and joins the Job of the first."""
+    server = stand_in()
+    once = task(tmp_path, "a", "once", tmp_path / "count", 0.5)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.extend(run(executor(server), [once])))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [r.state for r in results] == ["SUCCEEDED"] * 2
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_new_launcher_joins_what_the_old_one_left(stand_in, tmp_path):
+    """Jobs outlive their launcher: the next one finds them running, and runs nothing twice."""
+    server = stand_in()
+    once = task(tmp_path, "a", "once", tmp_path / "count", 0.6)
+    api = KubernetesApi(profile(server))
+    api.create_job(render_job([once], profile(server)))
+    (result,) = run(executor(server), [once])
+    assert result.state == "SUCCEEDED"
+    assert (tmp_path / "count").read_text() == "x"
+
+
+def test_a_job_that_failed_before_is_done_again(stand_in, tmp_path):
+    """What failed in an earlier run gets a fresh Job."""
+    server = stand_in()
+    flaky = task(tmp_path, "a", "flaky", tmp_path / "count", 1)
+    (first,) = run(executor(server, retries=0), [flaky])
+    (second,) = run(executor(server, retries=0), [flaky])
+    assert (first.state, second.state) == ("FAILED", "SUCCEEDED")
+
+
+def test_an_array_is_one_indexed_job(stand_in, tmp_path):
+    """Shards become one Job; a bad index fails alone and is named."""
+    server = stand_in()
+    tasks = [
+        Task(f"s{i}", ("shard", str(tmp_path), str(i)), str(tmp_path / f"{i}.done"), index=i)
+        for i in range(5)
+    ]
+    results = run(executor(server, retries=1), tasks)
+    assert [r.state for r in results] == ["SUCCEEDED"] * 3 + ["FAILED", "SUCCEEDED"]
+    assert (results[3].exit_code, results[3].tries) == (42, 1)
+    assert len(server.cluster.jobs) == 1
+    assert "no shard 3" in results[3].log
+
+
+def test_wire_faults_are_lived_through(stand_in, tmp_path):
+    """429, a cut watch, a forgotten history and a server that is away lose nothing."""
+    server = stand_in()
+    server.cluster.busy, server.cluster.cut_after = 3, 2
+    tasks = [task(tmp_path, f"t{i}", "span", 0.4) for i in range(6)]
+    results = []
+    runner = executor(server, slots=2, away_s=20.0)
+    thread = threading.Thread(target=lambda: results.extend(run(runner, tasks)))
+    thread.start()
+    until((tmp_path / "t0.done").exists)
+    server.cluster.forget()
+    server.cluster.away_until = time.monotonic() + 1.0
+    server.cluster.busy = 4
+    thread.join()
+    assert [r.state for r in results] == ["SUCCEEDED"] * 6
+    assert all(r.tries == 1 for r in results)
+
+
+def test_a_server_that_stays_away_is_an_error_and_jobs_go_on(stand_in, tmp_path):
+    """Unreachable for longer than our patience: said so; the next run joins what goes on."""
+    server = stand_in()
+    work = task(tmp_path, "a", "span", 1.5)
+    caught = []
+
+    def launch():
+        try:
+            run(executor(server, away_s=0.5), [work])
+        except Unavailable as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    until(lambda: server.cluster.jobs)
+    server.cluster.away_until = time.monotonic() + 4.0
+    thread.join()
+    assert [e.reason for e in caught] == ["CLUSTER_UNREACHABLE"]
+    assert "join" in caught[0].hint
+    server.cluster.away_until = 0.0
+    (result,) = run(executor(server), [work])
+    assert (result.state, server.cluster.most_running) == ("SUCCEEDED", 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "reason"),
+    [
+        ({"version": ("1", "20+")}, WrongState, "CLUSTER_TOO_OLD"),
+        ({"namespace": "other"}, NotFound, "NAMESPACE_MISSING"),
+        ({"forbidden": 'jobs.batch is forbidden: User "x"'}, Forbidden, "CLUSTER_FORBIDDEN"),
+        ({"quota": 0}, Exhausted, "QUOTA_EXCEEDED"),
+    ],
+)
+def test_what_the_cluster_refuses_is_said_before_anything_is_submitted(
+    stand_in, tmp_path, fault, error, reason
+):
+    """Each refusal has its own words, and leaves nothing half-submitted."""
+    server = stand_in(**fault)
+    with pytest.raises(error) as caught:
+        run(executor(server), [task(tmp_path, "a", "ok")])
+    assert caught.value.reason == reason
+    assert caught.value.hint
+    assert server.cluster.jobs == {}
+
+
+def test_an_unreachable_cluster_is_said(tmp_path, stand_in):
+    """No server at all."""
+    server = stand_in()
+    server.close()
+    with pytest.raises(Unavailable) as caught:
+        run(executor(server, away_s=0.3), [task(tmp_path, "a", "ok")])
+    assert caught.value.reason == "CLUSTER_UNREACHABLE"
+
+
+def test_quota_in_the_middle_waits_for_room(stand_in, tmp_path, monkeypatch):
+    """When the quota is used up by ours, the rest waits for them."""
+    monkeypatch.setattr("mien.adapters.kubernetes_executor._QUOTA_S", 0.2)
+    server = stand_in(quota=2)
+    tasks = [task(tmp_path, f"t{i}", "span", 0.2) for i in range(4)]
+    results = []
+    runner = executor(server, ttl_s=0)
+    thread = threading.Thread(target=lambda: results.extend(run(runner, tasks)))
+    thread.start()
+    while thread.is_alive():  # the TTL controller
+        with server.cluster.changed:
+            for job in list(server.cluster.jobs.values()):
+                if job["status"].get("conditions"):
+                    job["metadata"]["deletionTimestamp"] = "now"
+        thread.join(0.05)
+    assert [r.state for r in results] == ["SUCCEEDED"] * 4
+
+
+def test_a_missing_image_is_named(stand_in, tmp_path):
+    """A Pod that cannot get its image fails its Job after a while, with the cluster's words."""
+    server = stand_in(bad_image=True)
+    (result,) = run(executor(server, stuck_s=0.5), [task(tmp_path, "a", "ok")])
+    assert result.state == "FAILED"
+    assert "ImagePullBackOff" in result.log
+    assert server.cluster.jobs == {}
+
+
+def test_few_calls_a_second(stand_in, tmp_path):
+    """The pace holds whatever there is to do."""
+    server = stand_in(instant=True, slots=100)
+    tasks = [task(tmp_path, f"t{i}", "ok") for i in range(30)]
+    run(executor(server, rate_per_s=40.0, slots=30), tasks)
+    times = [at for at, _, _ in server.cluster.calls]
+    assert len(times) / (times[-1] - times[0] + 1.0) <= 40.0
+
+
+def test_a_job_says_what_the_cluster_must_know(tmp_path):
+    """GPUs, torchrun, Kueue, taints, priority, deadline; and nothing the models do not know."""
+    from kubernetes import client
+
+    given = KubernetesProfile(
+        namespace="mien",
+        image="mien-services@sha256:0",
+        queue="research",
+        priority_class="low",
+        node_selector={"pool": "gpu"},
+        tolerations=({"key": "nvidia.com/gpu", "operator": "Exists"},),
+        verbs={"train-generator": {"gpus": 4, "cpu": "16", "deadline_s": 60}},
+        secrets=("s3",),
+        claims={"work": "/work"},
+    )
+    job = render_job([Task("k", ("train-generator", "identities"), "s3://b/done")], given)
+    pod = job["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["command"][:3] == ["torchrun", "--standalone", "--nproc-per-node=4"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert job["spec"]["suspend"] is True
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    assert job["spec"]["activeDeadlineSeconds"] == 60
+    assert pod["priorityClassName"] == "low"
+    assert pod["automountServiceAccountToken"] is False
+    known = client.ApiClient().sanitize_for_serialization(client.V1Job.from_dict(job))
+    assert known == job
+
+
+def test_a_profile_names_its_mistakes(tmp_path):
+    """Unknown keys and impossible numbers, by key; a missing file says where to start."""
+    file = tmp_path / "cluster.yaml"
+    with pytest.raises(NotFound, match="PROFILE_MISSING"):
+        load_profile(file)
+    file.write_text("namespace: mien\nimage: x\nslots: 0\ngpu: 1\n")
+    with pytest.raises(Invalid) as caught:
+        load_profile(file)
+    assert set(caught.value.violations) == {"slots", "gpu"}
+
+
+def test_indexes_are_read():
+    """As the controller writes them."""
+    assert parse_indexes("0-3,7,9-10") == {0, 1, 2, 3, 7, 9, 10}
+    assert parse_indexes("") == set()
+
+
+def until(condition, timeout_s=20.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
