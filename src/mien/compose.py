@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError, WrongState
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
-from mien.core.ports import Executor, Generation, Registry, Serving, Tracker
+from mien.core.ports import Executor, Generation, Models, Registry, Serving, Tracker
 from mien.params.project import Params
 from mien.settings import Settings, load_settings
 from mien.stages.context import Context
+
+if TYPE_CHECKING:
+    from mien.adapters.local_serving import LocalServing
+    from mien.adapters.promotion import Gate
+    from mien.recognition.package import Variant
 
 
 def make_context(
@@ -88,6 +95,85 @@ def make_serving(settings: Settings) -> Serving:
     from mien.wire.serving_client import ServingClient
 
     return ServingClient(open_channel(settings.serving_target, settings))
+
+
+@contextmanager
+def open_serving(
+    home: Path, project: Path, settings: Settings, *, wait_s: float = 60.0
+) -> Iterator[LocalServing]:
+    """Serve from a folder in this process, with Triton where it is chosen, until the block ends.
+
+    Args:
+        home: folder of the models that are served; one process at a time.
+        project: folder of ``params.yaml`` and ``data/``, for the gate.
+        settings: of the environment.
+        wait_s: for Triton and the champion; 0 = they come when they come.
+
+    Raises:
+        WrongState: ``SERVING_RUNS``. NotFound: ``TRITON_MISSING``.
+        Unavailable: ``TRITON_UNAVAILABLE``.
+    """
+    from mien.adapters.local_serving import LocalServing
+    from mien.adapters.onnx_host import OnnxHost
+    from mien.adapters.promotion import Promoter
+    from mien.adapters.triton_client import TritonClient
+    from mien.adapters.triton_repository import HostSpec
+    from mien.adapters.triton_server import TritonHome, TritonServer
+
+    repository = home / "repository"
+    models = make_models(settings)
+    gate, variant = _gate(home, project)
+    spec = HostSpec(instances=settings.triton_instances, max_queue=settings.triton_max_queue)
+    server: TritonServer | None = None
+    host: OnnxHost | TritonClient
+    with ExitStack() as stack:
+        if settings.triton == "wheel":
+            server = TritonServer(
+                TritonHome(settings.triton_home),
+                repository,
+                grpc_port=settings.triton_port,
+                metrics_port=settings.triton_metrics_port,
+                log_file=home / "triton.log",
+            )
+            host = server.client
+        elif settings.triton == "none":
+            host = OnnxHost(repository, threads=settings.triton_instances)
+        else:
+            host = TritonClient(settings.triton)
+        promoter = Promoter(home, models, host, gate=gate, variant=variant, spec=spec)
+        stack.enter_context(promoter.file.owned())
+        serving = LocalServing(promoter, host, models, assets=settings.assets)
+        if server is None:
+            serving.recover()
+        else:
+            server.restore, server.canaries = serving.recover, promoter.canaries
+            serving.watch(server.problem, server.look_now)
+            stack.callback(server.stop)
+            server.start(wait_s)
+        yield serving
+
+
+def make_models(settings: Settings) -> Models | None:
+    """Return the model registry; None where nothing is tracked."""
+    if settings.tracking_uri == "none":
+        return None
+    from mien.adapters.mlflow_models import MlflowModels
+
+    return MlflowModels(settings.tracking_uri)
+
+
+def _gate(home: Path, project: Path) -> tuple[Gate | None, Variant]:
+    """The gate that a project's parameters ask for; None where there are none."""
+    if not (project / "params.yaml").is_file():
+        return None, "fp32"
+    from mien.adapters.promotion_gate import FaceGate
+    from mien.params.project import load_params
+
+    params = load_params(project / "params.yaml").gate
+    if params.set is None:
+        return None, params.variant
+    version = project / "data" / "preprocess" / params.set
+    return FaceGate(version, params, home), params.variant
 
 
 def _generation(settings: Settings) -> Generation | None:

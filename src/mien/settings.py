@@ -61,6 +61,13 @@ class Settings(BaseSettings):
         tls_ca_file: authorities to trust (PEM); given = TLS, with whichever service.
         tls_cert_file: this client's certificate (PEM), for services that ask for one.
         tls_key_file: its key (PEM).
+        triton: ``wheel`` starts the one that ``make triton`` installed, ``none`` runs models in
+            this process, ``host:port`` asks one that runs already and sees the same repository.
+        triton_home: where ``make triton`` installed it.
+        triton_port: loopback port of its gRPC; 0 = a free one.
+        triton_metrics_port: loopback port of its metrics; 0 = none.
+        triton_instances: of each model, a processor thread each.
+        triton_max_queue: faces that wait; more are refused at once.
     """
 
     model_config = SettingsConfigDict(
@@ -87,6 +94,12 @@ class Settings(BaseSettings):
     tls_ca_file: Path | None = None
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
+    triton: str = "wheel"
+    triton_home: Path = Path(".triton")
+    triton_port: int = Field(8001, ge=0, lt=65536)
+    triton_metrics_port: int = Field(8002, ge=0, lt=65536)
+    triton_instances: int = Field(default_factory=cores, ge=1, le=256)
+    triton_max_queue: int = Field(256, ge=1, le=100_000)
 
     @field_validator("tracking_uri")
     @classmethod
@@ -96,6 +109,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{value!r} is neither `none` nor one of {', '.join(TRACKING_SCHEMES)}"
             )
+        return value
+
+    @field_validator("triton")
+    @classmethod
+    def _triton(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if value not in ("wheel", "none") and not (host and port.isdecimal()):
+            raise ValueError(f"{value!r} is neither `wheel` nor `none` nor host:port")
         return value
 
     @field_validator("asset_mirror")
@@ -144,6 +165,7 @@ def load_settings(project: Path) -> Settings:
             "cache": cache,
             "assets": None if assets is None else _absolute(assets, project),
             "spool": _absolute(raw.spool, project),
+            "triton_home": _absolute(raw.triton_home, project),
             "tracking_uri": _absolute_uri(raw.tracking_uri, project),
             **{
                 name: None if (file := getattr(raw, name)) is None else _absolute(file, project)

@@ -105,13 +105,13 @@ class Promoter:
 
         A folder without a champion takes over the one that the registry names.
         """
-        with self.file.promoting():
-            try:
+        try:
+            with self.file.promoting():
                 self._settle()
                 if self.state.champion is None:
                     self._adopt()
-            except MienError as error:  # the old one serves meanwhile; the next move settles it
-                log.warning("what was begun could not be settled yet: %s", error)
+        except MienError as error:  # the old one serves meanwhile; the next move settles it
+            log.warning("what was begun could not be settled yet: %s", error)
         self.restore()
 
     # Promotion

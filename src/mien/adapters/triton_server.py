@@ -139,7 +139,7 @@ class TritonServer:
         return self._problem
 
     def start(self, timeout_s: float = 60.0) -> None:
-        """Start it and wait until what must be served answers.
+        """Start it; with a ``timeout_s`` above 0, wait until what must be served answers.
 
         Raises:
             NotFound: ``TRITON_MISSING``. Unavailable: ``TRITON_UNAVAILABLE``.
@@ -150,6 +150,8 @@ class TritonServer:
         # The kernel ties the server to the thread that starts it: always the same one.
         self._thread = threading.Thread(target=self._watch, name="triton", daemon=True)
         self._thread.start()
+        if timeout_s <= 0:
+            return
         self._first.wait(timeout_s)
         if self._process is None or self._process.poll() is not None:
             self.stop()

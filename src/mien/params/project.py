@@ -14,6 +14,7 @@ from mien.core.errors import Invalid, NotFound, invalid_fields
 from mien.core.expression import Expression, parse_expressions
 from mien.core.overrides import given_twice, set_key
 from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
+from mien.params.gate import GateParams
 from mien.params.generators import (
     FacesParams,
     JudgeGeneratorParams,
@@ -41,6 +42,7 @@ class Params(Section):
     evaluate: EvaluateParams = EvaluateParams()
     decide: DecideParams = DecideParams()
     report: ReportParams = ReportParams()
+    gate: GateParams = GateParams()
 
     @property
     def classes(self) -> tuple[Expression, ...]:
@@ -58,6 +60,7 @@ class Params(Section):
             wrong.append(f"decide.select_on: {self.decide.select_on!r} is blind")
         elif self.decide.select_on not in {"validation", *self.evaluate.development}:
             wrong.append(f"decide.select_on: {self.decide.select_on!r} is not a development set")
+        wrong += self._wrong_gate()
         if both := blind & set(self.evaluate.development):
             wrong.append(f"evaluate: {sorted(both)} cannot be blind and for development")
         if wrong:
@@ -86,6 +89,20 @@ class Params(Section):
             if source not in getattr(self, stage):
                 wrong.append(f"preprocess.sets.{name}: {stage}.{source} does not exist")
         return wrong
+
+    def _wrong_gate(self) -> list[str]:
+        """The gate's faces must have decided nothing before."""
+        name = self.gate.set
+        used = {
+            self.split.database: "the split's",
+            **dict.fromkeys((*self.sweep.pools, self.sweep.more_real), "trained on"),
+            **dict.fromkeys((*self.evaluate.development, self.decide.select_on), "selected on"),
+        }
+        if name is None:
+            return []
+        if name not in self.preprocess.sets:
+            return [f"gate.set: {name!r} is not among preprocess.sets"]
+        return [f"gate.set: {name!r} is {used[name]}"] if name in used else []
 
     def _wrong_blends(self) -> list[str]:
         wrong = []
