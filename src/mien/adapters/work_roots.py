@@ -48,12 +48,13 @@ class WorkRoots:
         try:
             path = _local(uri)
             tries = [(root / path).resolve() for root in self.folders]
+            found = [p for p in tries if p.exists()]
         except (ValueError, OSError, RuntimeError):  # a null byte, too long, a loop of links
             raise Invalid("JOB_SPEC", f"{uri[:200]!r} is no path", hint="correct it") from None
         allowed = [p for p in tries if any(p.is_relative_to(root) for root in self.folders)]
         if not allowed:
             raise _forbidden(uri)
-        return str(next((p for p in allowed if p.exists()), allowed[0]))
+        return str(next((p for p in allowed if p in found), allowed[0]))
 
 
 def read_plan(where: str) -> bytes:
