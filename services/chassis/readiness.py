@@ -10,6 +10,7 @@ from grpc_health.v1.health import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 POLL_S = 1.0
+LIVENESS = "liveness"  # the server answers at all: what a missing database must not restart
 Check = Callable[[], str | None]
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ class Readiness:
     def __init__(self, poll_s: float = POLL_S) -> None:
         self.servicer = HealthServicer()
         self.servicer.set("", HealthCheckResponse.NOT_SERVING)
+        self.servicer.set(LIVENESS, HealthCheckResponse.SERVING)
         self._poll_s = poll_s
         self._checks: dict[str, list[Check]] = {}
         self._said: dict[str, str | None] = {}
