@@ -18,7 +18,9 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from mien.compose import open_serving
 from mien.core.digest import seed_of
+from mien.settings import load_settings
 from mien.wire.channel import methods
 from services.chassis.testing import framed
 from tests.fuzz.messages import damaged, plausible
@@ -39,17 +41,28 @@ def frames(tmp_path_factory):
         home = tmp_path_factory.mktemp("fuzz")
         patch.chdir(home)
         patch.setenv("MIEN_CACHE", str(home / "cache"))
+        patch.setenv("MIEN_TRITON", "none")
+        patch.setenv("MIEN_TRACKING_URI", "none")
         patch.setattr(sys, "executable", "/bin/true")
         started = {}
 
         def frame_of(name):
             if name not in started:
-                mount = importlib.import_module(f"services.{name}.mount").mount
+                mount = mount_of(name, stack, home)
                 settings = {"data": home / "server", "work_roots": (home,), "import_roots": (home,)}
                 started[name] = stack.enter_context(framed(name, mount, **settings))
             return started[name]
 
         yield frame_of
+
+
+def mount_of(name, stack, home):
+    """Return what mounts a service."""
+    module = importlib.import_module(f"services.{name}.mount")
+    if name != "serving":
+        return module.mount
+    opened = open_serving(home / "serving", home, load_settings(home), wait_s=0)
+    return module.mounted(stack.enter_context(opened))
 
 
 def send(channel, rpc, number):
