@@ -59,6 +59,7 @@ def make_context(
         progress=progress,
         cancelled=cancelled,
         generation=_generation(settings),
+        models=make_models(settings),
     )
 
 

@@ -167,8 +167,6 @@ def _baseline(package: Package, images: UInt8) -> Int | None:
     linear = package.baseline()
     if linear is None:
         return None
-    from mien.recognition.hog import HogSvm
+    from mien.recognition.hog_linear import called
 
-    features = HogSvm(package.spec.preprocess.size_px).features(images)
-    called: Int = linear.scores(features).argmax(axis=1)
-    return called
+    return called(linear, images)

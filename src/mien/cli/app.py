@@ -27,6 +27,7 @@ from mien.cli.pipeline_verbs import (
     synthesise,
     trial,
 )
+from mien.cli.serving_verbs import promote, register, rollback
 from mien.cli.session import Options
 
 app = typer.Typer(
@@ -111,6 +112,9 @@ app.command()(decide)
 app.command()(report)
 app.command()(train)
 app.command()(recognise)
+app.command()(register)
+app.command()(promote)
+app.command()(rollback)
 app.command()(export)
 app.command()(verify)
 app.command()(doctor)

@@ -13,6 +13,7 @@ from sklearn.svm import LinearSVC
 
 from mien.core.arrays import Double, Float, Int, UInt8
 from mien.core.errors import Invalid, WrongState
+from mien.recognition.package import LinearBaseline
 
 CELL_PX = 8
 BLOCK_CELLS = 2
@@ -103,6 +104,20 @@ class HogSvm:
         """
         said: Int = self._fitted().predict(self.features(images)).astype(np.int64)
         return said
+
+    def linear(self) -> LinearBaseline:
+        """Return it as plain arrays over the features, the scaling folded in.
+
+        Raises:
+            WrongState: ``NOT_FITTED``.
+        """
+        machine = self._fitted()
+        scaler, vectors = machine[0], machine[-1]
+        weights = np.asarray(vectors.coef_ / scaler.scale_, dtype=np.float64)
+        bias = np.asarray(vectors.intercept_ - weights @ scaler.mean_, dtype=np.float64)
+        if len(weights) == 1:  # two classes share one boundary
+            weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
+        return LinearBaseline(weights, bias)
 
     def _fitted(self) -> Pipeline:
         if self._machine is None:

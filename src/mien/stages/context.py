@@ -13,7 +13,7 @@ from typing import Any
 from mien.core.digest import digest_file, digest_of
 from mien.core.errors import Corrupt, NotFound, WrongState
 from mien.core.hooks import Cancelled, OnProgress
-from mien.core.ports import Executor, Generation, Tracker
+from mien.core.ports import Executor, Generation, Models, Tracker
 from mien.params.project import Params
 from mien.registry.read import Version, open_version
 from mien.registry.staging import disk_errors
@@ -35,6 +35,7 @@ class Context:
         progress: told about every step.
         cancelled: asked between steps.
         generation: service that makes the faces of pools; None = this machine does.
+        models: where the challenger is registered, or None.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Context:
     progress: OnProgress
     cancelled: Cancelled
     generation: Generation | None = None
+    models: Models | None = None
 
     def folder(self, stage: str, name: str = "") -> Path:
         """Return the output folder of a stage: ``data/<stage>[/<name>]``."""

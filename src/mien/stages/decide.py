@@ -18,6 +18,8 @@ from mien.stages.evaluate import read_evidence
 
 log = logging.getLogger(__name__)
 
+DELIVERY_S = 30.0  # for the run that the challenger is registered under
+
 
 def run(context: Context) -> None:
     """Write ``data/decide/decision.json``: verdict by protocol, challenger, saturation."""
@@ -37,7 +39,8 @@ def run(context: Context) -> None:
     )
     figures = _figures(verdict)
     write_json(context.folder("metrics") / "decision.json", figures)
-    _track(context, challenger, figures)
+    run = _track(context, challenger, figures)
+    _register(context, run)
     log.info("decided", extra={"verdict": verdict.verdict, "arm": verdict.arm})
 
 
@@ -62,7 +65,7 @@ def _challenger(context: Context, verdict: Decision) -> dict[str, Any]:
     }
 
 
-def _track(context: Context, challenger: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+def _track(context: Context, challenger: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Record the verdict with the one model that is kept: the challenger's."""
     folder = context.cache / "trials" / challenger["trial"] / "model"
     run = context.tracker.start(context.params.experiment, f"decision: {figures['verdict']}")
@@ -76,6 +79,20 @@ def _track(context: Context, challenger: Mapping[str, Any], figures: Mapping[str
             artifacts=folder if folder.is_dir() else None,
         ),
     )
+    return run
+
+
+def _register(context: Context, run: str) -> None:
+    """Register the challenger where models are registered; a failure never fails the verdict."""
+    if context.models is None:
+        return
+    from mien.stages import register
+
+    context.tracker.flush(DELIVERY_S)
+    try:
+        register.run(context, tracked=run)
+    except MienError as error:
+        log.warning("the challenger is not registered: %s; try: mien register", error)
 
 
 def _saturation(evidence: Evidence) -> dict[str, Any] | None:

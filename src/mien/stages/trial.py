@@ -52,7 +52,7 @@ def run(
     described = trial["plan"]
     classifier = ClassifierSpec.from_json(described["classifier"])
     schedule = FitSpec(**described["fit"])
-    pool = _Rows(folder, trial["sets"])
+    pool = Rows(folder, trial["sets"])
     started = time.perf_counter()
     checkpoint = folder / "checkpoint"
     with disk_errors(folder):
@@ -87,7 +87,7 @@ def _read_plan(plan: Path) -> dict[str, Any]:
     return trial
 
 
-class _Rows:
+class Rows:
     """The rows of a plan, taken from the memory-mapped sets."""
 
     def __init__(self, folder: Path, sets: list[dict[str, str]]) -> None:
