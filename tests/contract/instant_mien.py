@@ -51,8 +51,21 @@ def trial(given):
 
 
 def count(wanted, folder, result):
+    """Count; ``twice`` is left where two were at it at once."""
     if result.exists():
         return EXIT_DONE
+    at_work = folder / "at_work"
+    try:
+        at_work.touch(exist_ok=False)
+    except FileExistsError:
+        (folder / "twice").touch()
+    try:
+        return count_on(wanted, folder, result)
+    finally:
+        at_work.unlink(missing_ok=True)
+
+
+def count_on(wanted, folder, result):
     checkpoint = folder / "checkpoint"
     step = int(checkpoint.read_text()) if checkpoint.exists() else 0
     sys.stdout.write(f"from {step} {wanted.get('say', '')}\n")

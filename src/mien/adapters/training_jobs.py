@@ -255,10 +255,12 @@ class LocalTraining:
             ended = sum(counts.get(state, 0) for state in ENDED)
             running = counts.get("RUNNING", 0)
             hooks.progress(ended, total, "trials", "training", {"running": float(running)})
-            if ended == total:
-                break
+            if counts.get("CANCELLED"):
+                self._sweeps.look()  # by whom: its trials end before it hears of it
             if hooks.cancelled():
                 raise Interrupted("asked to stop")
+            if ended == total:
+                break
             self.book.wait(changes, 0.25)
         return [self.book.get(name) for name in self.book.get(job.name).children]
 
