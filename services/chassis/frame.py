@@ -20,7 +20,7 @@ from services.chassis.lanes import Lane
 from services.chassis.metrics import Metrics
 from services.chassis.patience import Patience
 from services.chassis.policy import POLICIES
-from services.chassis.readiness import Check, Readiness
+from services.chassis.readiness import Check, Probes, Readiness
 from services.chassis.settings import LOOPBACK, ServerSettings
 from services.chassis.tls import server_credentials
 from services.chassis.tokens import Tokens
@@ -188,7 +188,7 @@ class Frame:
         )
 
     def _mount_health_and_reflection(self) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._readiness.servicer, self.server)
+        health_pb2_grpc.add_HealthServicer_to_server(Probes(self._readiness), self.server)
         names = (*self._services, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.server)
 

@@ -59,8 +59,22 @@ def _settings(name: str, argv: Sequence[str] | None) -> ServerSettings:
     )
     parser.add_argument("--address", help="host:port; port 0 picks a free one")
     parser.add_argument("--metrics-address", help="host:port, or none")
+    parser.add_argument("--parent", type=int, help="process without which this one shall end")
     given = {key: value for key, value in vars(parser.parse_args(argv)).items() if value}
+    if (parent := given.pop("parent", None)) is not None:
+        _end_with(parent)
     return load_settings(**given)
+
+
+def _end_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent dies, however it dies (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before it was asked
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _log(settings: ServerSettings) -> None:

@@ -6,8 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 
+import grpc
 from grpc_health.v1.health import HealthServicer
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from mien.wire.health import WHY_NOT
+from services.chassis.refusal import hide_paths
 
 POLL_S = 1.0
 LIVENESS = "liveness"  # the server answers at all: what a missing database must not restart
@@ -45,7 +49,8 @@ class Readiness:
         for service, why in reasons.items():
             self._tell(service, why)
         failing = [service for service, why in reasons.items() if why is not None]
-        self._tell("", f"not ready: {', '.join(failing)}" if failing else None)
+        whole = [f"{name.rpartition('.')[2]}: {reasons[name]}" for name in failing]
+        self._tell("", "; ".join(whole) or None)
 
     def not_ready(self) -> None:
         """Say NOT_SERVING from now on, whatever the checks find."""
@@ -57,6 +62,10 @@ class Readiness:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(5)
+
+    def why_not(self, service: str) -> str | None:
+        """Say why a service was not ready when it was last asked."""
+        return "it is stopping" if self._stop.is_set() else self._said.get(service)
 
     def _run(self) -> None:
         while not self._stop.wait(self._poll_s):
@@ -70,6 +79,27 @@ class Readiness:
         self.servicer.set(service, serving)
         level = logging.INFO if why is None else logging.WARNING
         log.log(level, "readiness", extra={"service": service or "all", "why_not": why})
+
+
+class Probes:
+    """gRPC's health service; a probe that is answered NOT_SERVING hears why as well."""
+
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+        self.Watch = readiness.servicer.Watch
+
+    def Check(
+        self, request: HealthCheckRequest, context: grpc.ServicerContext
+    ) -> HealthCheckResponse:
+        """Answer a probe."""
+        if (why := self._readiness.why_not(request.service)) is not None:
+            context.set_trailing_metadata(((WHY_NOT, header_text(hide_paths(why))),))
+        return self._readiness.servicer.Check(request, context)
+
+
+def header_text(text: str) -> str:
+    """Make a text fit for metadata: printable ASCII, of a bearable length."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text[:500])
 
 
 def _why_not(checks: list[Check]) -> str | None:

@@ -61,9 +61,14 @@ def refusal_of(error: BaseException, request_id: str, *, gone: grpc.StatusCode |
 
 def without_paths(error: MienError) -> MienError:
     """Return the error with the folders of absolute paths left out: ``…/faces.png``."""
-    details = {key: _PATH.sub("…/", value) for key, value in error.details.items()}
-    message, hint = _PATH.sub("…/", error.message), _PATH.sub("…/", error.hint)
+    details = {key: hide_paths(value) for key, value in error.details.items()}
+    message, hint = hide_paths(error.message), hide_paths(error.hint)
     return type(error)(error.reason, message, hint=hint, details=details)
+
+
+def hide_paths(text: str) -> str:
+    """Leave the folders of absolute paths out of a text."""
+    return _PATH.sub("…/", text)
 
 
 def _passed_on(error: grpc.RpcError) -> Refusal | None:

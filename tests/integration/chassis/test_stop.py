@@ -10,7 +10,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mien.api.registry.v1 import registry_pb2 as pb
+from mien.settings import Settings
 from mien.wire.errors import error_of
+from mien.wire.health import probe
 from tests.integration.chassis.fake_registry import SERVICE
 from tests.integration.chassis.test_room import HOLD, WATCH, until
 
@@ -27,12 +29,15 @@ def status(channel, service=""):
 def test_a_service_is_ready_when_its_checks_say_so(start):
     """By its name and as part of the whole; an unknown name is not found."""
     frame, _ = start()
-    why = ["no champion"]
+    why = ["no champion in /srv/data/x"]
     with grpc.insecure_channel(frame.target) as channel:
         assert status(channel, SERVICE) == status(channel) == SERVING
         frame.ready(lambda: why[0], service=SERVICE)
         frame._readiness.look()
         assert status(channel, SERVICE) == status(channel) == NOT_SERVING
+        told = probe(frame.target, Settings())
+        assert (told.reached, told.ready) == (True, False)
+        assert told.why == "RegistryService: no champion in ?/x"
         why[0] = None
         frame._readiness.look()
         assert status(channel, SERVICE) == status(channel) == SERVING
@@ -47,6 +52,15 @@ def test_a_service_is_ready_when_its_checks_say_so(start):
             status(channel, "nobody")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         watch.cancel()
+
+
+def test_a_probe_says_what_is_wrong(start):
+    """Ready, stopping, or nobody there."""
+    frame, _ = start()
+    assert probe(frame.target, Settings()).ready
+    frame.drain(0.1)
+    assert not probe(frame.target, Settings()).reached
+    assert probe("127.0.0.1:1", Settings()).why == "nothing listens there"
 
 
 def test_draining_finishes_what_has_begun_and_takes_nothing_new(start, fake):
