@@ -54,6 +54,7 @@ class RegistryServicer(RegistryServiceServicer):
             provenance=provenance_of(header.provenance),
             licences=licences_of(header.licences),
             request_id=header.request_id,
+            keep_duplicates=header.keep_duplicates,
         )
         return self._version(f"{info.name}@{info.digest}")
 

@@ -73,7 +73,7 @@ def make_registry(project: Path, settings: Settings) -> Registry:
     if settings.registry_target is None:
         from mien.registry.folder_registry import FolderRegistry
 
-        return FolderRegistry(project / "registry", duplicates="keep")
+        return FolderRegistry(project / "registry")
     from mien.wire.channel import open_channel
     from mien.wire.registry_client import RegistryClient
 

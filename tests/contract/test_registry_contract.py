@@ -180,6 +180,13 @@ def test_bad_items_create_nothing(make):
         registry.get("faces")
 
 
+def test_duplicates_are_kept_when_asked_for(make):
+    """One image under two subjects: a pool may hold it."""
+    twin = Item(replace(faces(1)[0].sample, id="a/twin", subject="a:9"), faces(1)[0].image)
+    info = create(make(), "faces", [*faces(3), twin], keep_duplicates=True)
+    assert [i.sample.id for i in make().items(info.digest)][-1] == "a/twin"
+
+
 def test_rights_are_not_changed_by_writing_again(make):
     """The same content under other licences is refused."""
     create(make(), "faces", faces(3))

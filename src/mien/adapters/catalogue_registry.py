@@ -60,6 +60,7 @@ class CatalogueRegistry:
         provenance: Provenance,
         licences: Mapping[str, Licence],
         request_id: str = "",
+        keep_duplicates: bool = False,
     ) -> VersionInfo:
         """Freeze items under a name; the same content again is the same version.
 
@@ -85,7 +86,7 @@ class CatalogueRegistry:
                 provenance=provenance,
                 licences=licences,
                 shard_rows=4096,
-                duplicates=self._duplicates,
+                duplicates="keep" if keep_duplicates else self._duplicates,
             )
             return self._publish(temporary, info, name, request_id)
 

@@ -40,10 +40,13 @@ class Registry(Protocol):
         provenance: Provenance,
         licences: Mapping[str, Licence],
         request_id: str = "",
+        keep_duplicates: bool = False,
     ) -> VersionInfo:
         """Freeze items under a name; the same content again is the same version.
 
-        With a ``request_id`` the call may be repeated: it answers as it did the first time.
+        With a ``request_id`` the call may be repeated: it answers as it did the first time. One
+        image under several labels or subjects is refused, unless ``keep_duplicates``: pools may
+        hold them.
         """
         ...
 

@@ -52,6 +52,7 @@ class FolderRegistry:
         provenance: Provenance,
         licences: Mapping[str, Licence],
         request_id: str = "",
+        keep_duplicates: bool = False,
     ) -> VersionInfo:
         """Freeze items under a name; the same content again is the same version.
 
@@ -76,7 +77,7 @@ class FolderRegistry:
                 provenance=provenance,
                 licences=licences,
                 shard_rows=4096,
-                duplicates=self._duplicates,
+                duplicates="keep" if keep_duplicates else self._duplicates,
             )
             there = publish(temporary, self._folder(info.digest), info, replace=False)
         self._index.record(name, there.digest, request_id)

@@ -52,6 +52,7 @@ class RegistryClient:
         provenance: Provenance,
         licences: Mapping[str, Licence],
         request_id: str = "",
+        keep_duplicates: bool = False,
     ) -> VersionInfo:
         """Freeze items under a name; the same content again is the same version.
 
@@ -67,6 +68,7 @@ class RegistryClient:
                 provenance=provenance_message(provenance),
                 licences={source: licence_message(found) for source, found in licences.items()},
                 request_id=request_id,
+                keep_duplicates=keep_duplicates,
             )
         )
 

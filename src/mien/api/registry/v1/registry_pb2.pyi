@@ -114,10 +114,13 @@ class CreateVersionHeader(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     LICENCES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KEEP_DUPLICATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name to register under: 1 to 100 letters, digits, dots, dashes, underscores."""
     request_id: _builtins.str
     """Makes the call idempotent: the same id with the same content answers as the first did."""
+    keep_duplicates: _builtins.bool
+    """Keeps one image under several labels or subjects, as pools may hold; else it is refused."""
     @_builtins.property
     def provenance(self) -> _version_pb2.Provenance:
         """How the version was made."""
@@ -133,10 +136,11 @@ class CreateVersionHeader(_message.Message):
         provenance: _version_pb2.Provenance | None = ...,
         licences: _abc.Mapping[_builtins.str, _version_pb2.Licence] | None = ...,
         request_id: _builtins.str = ...,
+        keep_duplicates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["licences", b"licences", "name", b"name", "provenance", b"provenance", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep_duplicates", b"keep_duplicates", "licences", b"licences", "name", b"name", "provenance", b"provenance", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
