@@ -228,6 +228,7 @@ class LocalGenerationJobs:
             ),
             licences={faces.source: INVENTED},
             request_id=job.name,
+            keep_duplicates=True,
         )
         if info.rows != faces.faces:
             raise Corrupt(

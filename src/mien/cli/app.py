@@ -27,6 +27,7 @@ from mien.cli.pipeline_verbs import (
     synthesise,
     trial,
 )
+from mien.cli.registry_verbs import registry
 from mien.cli.serving_verbs import promote, register, rollback
 from mien.cli.session import Options
 
@@ -121,4 +122,5 @@ app.command()(doctor)
 app.command()(ui)
 app.add_typer(assets, name="assets")
 app.add_typer(params, name="params")
+app.add_typer(registry, name="registry")
 app.command("worker", hidden=True)(worker)
