@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,13 @@ class Frame:
         self.stopping = threading.Event()
         self.target = ""
         self.metrics_target = ""
+        self.health_target = ""
         self._lock = threading.Lock()
         self._waits: set[threading.Event] = set()
         self._services: list[str] = []
         self._drains: list[Callable[[float], object]] = []
         self._close_metrics: Callable[[], None] = lambda: None
+        self._health_server: grpc.Server | None = None
         self._patience = Patience()
         self._readiness = Readiness()
         self._lanes = {
@@ -136,6 +139,7 @@ class Frame:
             raise _in_use(address, "MIEN_SERVER_ADDRESS") from None
         self.target = f"{host}:{port}"
         self._serve_metrics()
+        self._serve_health()
         self.server.start()
         self._readiness.start()
         self._warn_when_open(host)
@@ -164,6 +168,8 @@ class Frame:
         self._readiness.close()
         self._patience.close()
         self._close_metrics()
+        if self._health_server is not None:
+            self._health_server.stop(None)
         for lane in (*self._lanes.values(), self._quick, self._health):
             lane.close()
 
@@ -191,6 +197,20 @@ class Frame:
         health_pb2_grpc.add_HealthServicer_to_server(Probes(self._readiness), self.server)
         names = (*self._services, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self.server)
+
+    def _serve_health(self) -> None:
+        """Answer health on a port of its own: a kubelet's probe speaks no TLS."""
+        address = self.settings.health_address
+        if not address:
+            return
+        self._health_server = grpc.server(ThreadPoolExecutor(2, "health"))
+        health_pb2_grpc.add_HealthServicer_to_server(self._readiness.servicer, self._health_server)
+        try:
+            port = self._health_server.add_insecure_port(address)
+        except RuntimeError:
+            raise _in_use(address, "MIEN_SERVER_HEALTH_ADDRESS") from None
+        self.health_target = f"{address.rpartition(':')[0]}:{port}"
+        self._health_server.start()
 
     def _serve_metrics(self) -> None:
         address = self.settings.metrics_of(self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ class ServerSettings(BaseSettings):
         address: host:port of the service; port 0 = a free one; "" = loopback, its usual port.
         metrics_address: host:port of the metrics; "" = loopback, the usual port + 100;
             ``none`` = no metrics.
+        health_address: host:port that answers health alone, in clear, for probes that speak no
+            TLS; "" = only the service's own port does.
         data: folder for the state of all services; each keeps to a folder of its name there.
         database_url: SQLAlchemy URL of what it records; "" = SQLite in its folder.
         blobs_url: fsspec URL of the blobs; "" = a folder in its folder.
@@ -51,6 +54,7 @@ class ServerSettings(BaseSettings):
 
     address: str = ""
     metrics_address: str = ""
+    health_address: str = ""
     data: Path = Path("server")
     database_url: str = ""
     blobs_url: str = ""
@@ -72,7 +76,7 @@ class ServerSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = "auto"
 
-    @field_validator("address", "metrics_address")
+    @field_validator("address", "metrics_address", "health_address")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -107,11 +111,15 @@ class ServerSettings(BaseSettings):
 def load_settings(**given: object) -> ServerSettings:
     """Read the environment; what is given here goes before it.
 
+    Where ``MIEN_SECRETS_DIR`` names a folder, a file there called like a variable in lower case
+    (``mien_server_database_url``) is read too: secrets come by file.
+
     Raises:
         Invalid: ``SERVER_SETTINGS`` naming each variable at fault.
     """
     try:
-        return ServerSettings(**given)  # type: ignore[arg-type]  # pydantic checks them
+        secrets = os.environ.get("MIEN_SECRETS_DIR")
+        return ServerSettings(_secrets_dir=secrets, **given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         wrong = {_variable(e["loc"]): e["msg"] for e in error.errors()}
         raise invalid_fields("SERVER_SETTINGS", "the server's settings are wrong", wrong) from None

@@ -11,10 +11,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from mien.api.registry.v1 import registry_pb2 as pb
 from mien.api.registry.v1 import registry_pb2_grpc as rpc
 from mien.core.errors import Invalid
+from services.chassis.readiness import LIVENESS
 from services.chassis.settings import load_settings
 from services.chassis.testing import framed
 from tests.integration.chassis.fake_registry import mounting
@@ -144,3 +146,25 @@ def test_half_of_tls_is_refused(authority, tls, tmp_path):
         ):
             pass
         assert caught.value.reason == "TLS_FILES"
+
+
+def test_probes_may_ask_in_clear_on_a_port_of_their_own(authority, tls):
+    """A kubelet's probe speaks no TLS: health alone is answered there, nothing else."""
+    with framed("registry", mounting(), health_address="127.0.0.1:0", **tls) as frame:
+        with grpc.insecure_channel(frame.health_target) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            for name in ("", LIVENESS):
+                answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            with pytest.raises(grpc.RpcError) as caught:
+                rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_secrets_come_by_file(tmp_path, monkeypatch):
+    """A file called like the variable, in the folder of secrets; the environment goes before."""
+    (tmp_path / "mien_server_database_url").write_text("postgresql://of/file")
+    monkeypatch.setenv("MIEN_SECRETS_DIR", str(tmp_path))
+    assert load_settings().database_url == "postgresql://of/file"
+    monkeypatch.setenv("MIEN_SERVER_DATABASE_URL", "sqlite:///x")
+    assert load_settings().database_url == "sqlite:///x"

@@ -1,0 +1,216 @@
+"""What must hold of every manifest, whatever the overlay."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.chassis.readiness import LIVENESS
+from services.chassis.settings import PORTS, ServerSettings
+from tests.manifests.conftest import (
+    COMPONENTS,
+    K8S,
+    TESTED,
+    combination,
+    containers,
+    kustomize,
+    workloads,
+)
+
+SRC = K8S.parent / "src" / "mien"
+CORE_GROUPS = ("", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io")
+
+
+def name(document):
+    return f"{document['kind']}/{document['metadata']['name']}"
+
+
+@pytest.mark.parametrize("overlay", sorted(p.name for p in (K8S / "overlays").iterdir()))
+def test_every_overlay_renders(overlay):
+    """Each overlay is whole, and no two objects share a name."""
+    documents = kustomize(K8S / "overlays" / overlay)
+    names = [name(d) for d in documents]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("components", TESTED, ids="+".join)
+def test_every_combination_renders(components, tmp_path):
+    """Components do not depend on one another: none, each, each pair, and all."""
+    assert workloads(combination(tmp_path, components))
+
+
+def test_the_base_needs_no_custom_resources():
+    """It applies on a bare cluster: only groups that every API server has."""
+    groups = {d["apiVersion"].rpartition("/")[0] for d in kustomize(K8S / "base")}
+    assert groups <= set(CORE_GROUPS)
+
+
+def test_pods_are_restricted(everything):
+    """Pod Security `restricted`, a read-only root, no token unless the code asks the API server."""
+    for workload in workloads(everything):
+        pod = workload["spec"]["template"]["spec"]
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"], name(workload)
+        assert context["seccompProfile"]["type"] == "RuntimeDefault", name(workload)
+        asks = workload["metadata"]["name"] in ("training", "generation", "serving")
+        assert pod["automountServiceAccountToken"] is asks, name(workload)
+    for workload, container in containers(everything):
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"], name(workload)
+        assert context["allowPrivilegeEscalation"] is False, name(workload)
+        assert context["capabilities"]["drop"] == ["ALL"], name(workload)
+
+
+def test_images_come_by_digest(everything):
+    """Nothing runs by tag alone, the workers' image included."""
+    for workload, container in containers(everything):
+        assert re.search(r"@sha256:[0-9a-f]{64}$", container["image"]), name(workload)
+    handed = {
+        e["value"]
+        for _, c in containers(everything)
+        for e in c.get("env", ())
+        if e["name"] == "MIEN_KUBERNETES_IMAGE"
+    }
+    services = {c["image"] for w, c in containers(everything) if c["name"] == "training"}
+    assert handed == services
+
+
+def test_every_container_says_what_it_needs(everything):
+    """Requests and limits of processor and memory, and all three probes."""
+    for workload, container in containers(everything):
+        for side in ("requests", "limits"):
+            assert {"cpu", "memory"} <= set(container["resources"][side]), name(workload)
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert probe in container, name(workload)
+
+
+def test_probes_ask_for_services_that_exist(everything):
+    """Native gRPC probes name a service of the proto, or what the chassis answers for itself."""
+    known = {None, LIVENESS}
+    for file in (K8S.parent / "proto").rglob("*.proto"):
+        text = file.read_text()
+        package = re.search(r"^package ([\w.]+);", text, re.M)[1]
+        known |= {f"{package}.{s}" for s in re.findall(r"^service (\w+)", text, re.M)}
+    asked = {
+        container[probe]["grpc"].get("service")
+        for _, container in containers(everything)
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        if "grpc" in container[probe]
+    }
+    assert asked <= known
+    assert LIVENESS in asked
+
+
+def test_workloads_survive_a_drained_node(everything):
+    """A disruption budget and a spread for each; more time to end than the drain takes."""
+    budgets = {
+        d["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]
+        for d in everything
+        if d["kind"] == "PodDisruptionBudget"
+    }
+    settings = next(
+        d for d in everything if d["kind"] == "ConfigMap" and "MIEN_SERVER_GRACE_S" in d["data"]
+    )
+    drain_s = float(settings["data"]["MIEN_SERVER_GRACE_S"])
+    for workload in workloads(everything):
+        pod = workload["spec"]["template"]["spec"]
+        assert workload["metadata"]["name"] in budgets
+        assert pod["topologySpreadConstraints"], name(workload)
+        if workload["metadata"]["name"] in PORTS:
+            assert pod["terminationGracePeriodSeconds"] > drain_s, name(workload)
+
+
+def test_clients_can_spread_their_calls(everything):
+    """gRPC services are headless: behind a virtual address one connection meets one replica."""
+    for document in everything:
+        if document["kind"] == "Service" and any(
+            p.get("appProtocol") == "grpc" for p in document["spec"]["ports"]
+        ):
+            assert document["spec"]["clusterIP"] == "None", name(document)
+
+
+def test_ports_are_those_of_the_code(everything):
+    """One number a service, in code and manifests."""
+    for workload, container in containers(everything):
+        if (port := PORTS.get(workload["metadata"]["name"])) is not None:
+            ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+            assert ports == {"grpc": port, "metrics": port + 100}
+
+
+def test_servers_are_told_only_what_they_read(everything):
+    """Every MIEN_SERVER_ variable in the manifests is one the chassis reads."""
+    known = {f"MIEN_SERVER_{n.upper()}" for n in ServerSettings.model_fields}
+    given = {
+        key
+        for d in everything
+        if d["kind"] == "ConfigMap"
+        for key in d["data"]
+        if key.startswith("MIEN_SERVER_")
+    }
+    given |= {
+        e["name"]
+        for _, c in containers(everything)
+        for e in c.get("env", ())
+        if e["name"].startswith("MIEN_SERVER_")
+    }
+    assert given <= known
+
+
+def test_nobody_may_more_than_the_code_asks(everything):
+    """The role of those who submit Jobs has exactly the verbs of the calls in the code."""
+    role = next(d for d in everything if name(d) == "Role/mien-jobs")
+    granted = {(r, v) for rule in role["rules"] for r in rule["resources"] for v in rule["verbs"]}
+    assert granted == called()
+
+
+CALLS = {
+    "create_namespaced_job": {("jobs", "create")},
+    "read_namespaced_job": {("jobs", "get")},
+    "delete_namespaced_job": {("jobs", "delete")},
+    "list_namespaced_job": {("jobs", "list"), ("jobs", "watch")},
+    "list_namespaced_pod": {("pods", "list")},
+    "read_namespaced_pod_log": {("pods/log", "get")},
+}
+
+
+def called():
+    """(resource, verb) of every namespaced call that the adapters make."""
+    found = set()
+    for file in (SRC / "adapters").glob("kubernetes_*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and "_namespaced_" in node.attr:
+                found |= CALLS[node.attr]
+    return found
+
+
+def test_everything_is_denied_first(everything):
+    """Default-deny both ways, and a policy for every service."""
+    policies = {
+        d["metadata"]["name"]: d["spec"] for d in everything if d["kind"] == "NetworkPolicy"
+    }
+    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    allowed = str(policies)
+    for workload in workloads(everything):
+        assert workload["metadata"]["name"] in allowed
+
+
+def test_no_secret_is_written_down():
+    """Secrets come from outside; no manifest holds one."""
+    for file in K8S.rglob("*.yaml"):
+        documents = yaml.safe_load_all(file.read_text())
+        assert all(d["kind"] != "Secret" for d in documents if isinstance(d, dict) and "kind" in d)
+
+
+def test_the_profiles_of_workers_are_right():
+    """What the manifests hand to the executor is what it reads."""
+    from mien.adapters.kubernetes_profile import load_profile
+
+    for file in sorted(K8S.rglob("cluster.yaml")):
+        assert load_profile(Path(file)).namespace == "mien"
+
+
+def test_components_are_known():
+    """A new component is tested with the others."""
+    assert {"gpu", "kueue", "tls", "network-policies", "monitoring"} == set(COMPONENTS)
