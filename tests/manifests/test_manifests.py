@@ -123,7 +123,7 @@ def test_workloads_survive_a_drained_node(everything):
 
 
 def test_clients_can_spread_their_calls(everything):
-    """gRPC services are headless: behind a virtual address one connection meets one replica."""
+    """Services of gRPC are headless: behind a virtual address one connection meets one replica."""
     for document in everything:
         if document["kind"] == "Service" and any(
             p.get("appProtocol") == "grpc" for p in document["spec"]["ports"]

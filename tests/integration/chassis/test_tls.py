@@ -150,15 +150,18 @@ def test_half_of_tls_is_refused(authority, tls, tmp_path):
 
 def test_probes_may_ask_in_clear_on_a_port_of_their_own(authority, tls):
     """A kubelet's probe speaks no TLS: health alone is answered there, nothing else."""
-    with framed("registry", mounting(), health_address="127.0.0.1:0", **tls) as frame:
-        with grpc.insecure_channel(frame.health_target) as channel:
-            health = health_pb2_grpc.HealthStub(channel)
-            for name in ("", LIVENESS):
-                answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
-                assert answer.status == health_pb2.HealthCheckResponse.SERVING
-            with pytest.raises(grpc.RpcError) as caught:
-                rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
-            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    given = {"health_address": "127.0.0.1:0", **tls}
+    with (
+        framed("registry", mounting(), **given) as frame,
+        grpc.insecure_channel(frame.health_target) as channel,
+    ):
+        health = health_pb2_grpc.HealthStub(channel)
+        for name in ("", LIVENESS):
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:
+            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_secrets_come_by_file(tmp_path, monkeypatch):
