@@ -23,7 +23,7 @@ START_S = 90.0
 STOP_S = 5.0
 # The server otherwise starts a job runner and seven consumers of 230 MB each, some of which
 # outlive it.
-_LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +73,13 @@ def serve(
             hint="open a server's address in the browser" if uri != "none" else "unset it",
         )
     port = _free_port(port)
-    if artifacts is None and uri.startswith("sqlite:///"):
-        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
     with (log_file or Path(os.devnull)).open("ab") as output:
         process = subprocess.Popen(
-            _command(uri, port, artifacts),
+            server_command(uri, port, artifacts),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **_LEAN},
+            env={**os.environ, **LEAN},
             start_new_session=True,
         )
     try:
@@ -91,7 +89,16 @@ def serve(
         _stop(process)
 
 
-def _command(uri: str, port: int, artifacts: Path | None) -> list[str]:
+def server_command(uri: str, port: int, artifacts: Path | None = None) -> list[str]:
+    """Return what starts a server on a loopback port; its environment needs ``LEAN`` as well.
+
+    Args:
+        uri: of the database.
+        port: on loopback.
+        artifacts: see ``serve``.
+    """
+    if artifacts is None and uri.startswith("sqlite:///"):
+        artifacts = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port)]
     return command + (["--artifacts-destination", str(artifacts)] if artifacts else [])

@@ -1,0 +1,146 @@
+"""What ``make up`` starts, and how each part is started."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mien.adapters import triton_launch
+from mien.settings import Settings
+from services.chassis.settings import PORTS, ServerSettings
+
+SERVICES = tuple(PORTS)
+MLFLOW_PORT, PROMETHEUS_PORT = 5000, 9090
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A process that is started and watched.
+
+    Attributes:
+        name: for people, and of its log.
+        command: with its arguments.
+        env: what is added to the environment.
+        speaks: whether it prints chassis' ``ready`` line.
+        url: answered with 200 once it is ready, where it does not speak.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    speaks: bool = True
+    url: str = ""
+
+
+def service_part(
+    name: str,
+    project: Path,
+    settings: Settings,
+    server: ServerSettings,
+    targets: Mapping[str, str],
+    *,
+    free_ports: bool,
+) -> Part:
+    """Describe one of our services.
+
+    Args:
+        name: of the service.
+        project: folder it works in.
+        settings: of ``MIEN_*``.
+        server: of ``MIEN_SERVER_*``.
+        targets: of the services that run already.
+        free_ports: take any ports instead of the usual ones.
+    """
+    port, metrics = (0, 0) if free_ports else (PORTS[name], PORTS[name] + 100)
+    env = {"MIEN_SERVER_DATA": str(server.data)}
+    for roots in ("work_roots", "import_roots"):
+        if not getattr(server, roots):  # loopback only, and the user's own project
+            env[f"MIEN_SERVER_{roots.upper()}"] = json.dumps([str(project)])
+    if name == "generation" and "registry" in targets:
+        env["MIEN_REGISTRY_TARGET"] = targets["registry"]
+    if name == "serving":
+        env |= _triton(settings, free_ports=free_ports)
+    command = (
+        *(sys.executable, "-m", f"services.{name}"),
+        *("--address", f"127.0.0.1:{port}", "--metrics-address", f"127.0.0.1:{metrics}"),
+        *("--parent", str(os.getpid())),
+    )
+    return Part(name, command, env)
+
+
+def triton_of(settings: Settings) -> str:
+    """Say how models are run: ``wheel``, ``none`` (in the serving process) or an address."""
+    if settings.triton != "wheel":
+        return settings.triton
+    from mien.adapters.triton_server import TritonHome
+
+    return "none" if TritonHome(settings.triton_home).missing else "wheel"
+
+
+def _triton(settings: Settings, *, free_ports: bool) -> dict[str, str]:
+    env = {"MIEN_TRITON": triton_of(settings)}
+    if free_ports:
+        env |= {"MIEN_TRITON_PORT": "0", "MIEN_TRITON_METRICS_PORT": "0"}
+    return env
+
+
+def mlflow_part(uri: str, *, port: int) -> Part | None:
+    """Describe MLflow's pages on a tracking database; None when it is none.
+
+    Args:
+        uri: ``MIEN_TRACKING_URI``.
+        port: on loopback.
+    """
+    if uri == "none" or uri.startswith(("http://", "https://")):
+        return None
+    from mien.adapters.mlflow_server import LEAN, server_command
+
+    url = f"http://127.0.0.1:{port}/health"
+    return Part("mlflow", tuple(server_command(uri, port)), LEAN, speaks=False, url=url)
+
+
+def free_port() -> int:
+    """Find a loopback port that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def prometheus_part(
+    folder: Path, metrics: Mapping[str, str], *, port: int = PROMETHEUS_PORT
+) -> Part | None:
+    """Describe Prometheus, where it is installed; its settings are written into ``folder``.
+
+    Args:
+        folder: for its settings and what it keeps.
+        metrics: name → host:port of what it shall read.
+        port: on loopback.
+    """
+    program = shutil.which("prometheus")
+    if program is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "prometheus.yml"
+    jobs = [
+        {"job_name": name, "static_configs": [{"targets": [target]}]}
+        for name, target in metrics.items()
+    ]
+    # JSON is YAML.
+    file.write_text(
+        json.dumps({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}, indent=1),
+        encoding="utf-8",
+    )
+    command = (
+        *(sys.executable, "-S", str(Path(triton_launch.__file__)), str(os.getpid()), program),
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+    url = f"http://127.0.0.1:{port}/-/ready"
+    return Part("prometheus", command, speaks=False, url=url)
