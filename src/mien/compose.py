@@ -195,6 +195,11 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
 
         training = TrainingClient(open_channel(settings.training_target, settings))
         return ServiceExecutor(training, slots=settings.workers, grace_s=settings.grace_s)
+    if settings.executor == "kubernetes":
+        from mien.adapters.kubernetes_executor import KubernetesJobExecutor
+        from mien.adapters.kubernetes_profile import profile_of
+
+        return KubernetesJobExecutor(profile_of(settings))
     from mien.adapters.local_executor import InlineExecutor, LocalExecutor
 
     if settings.executor == "inline":

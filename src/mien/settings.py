@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mien.core.errors import invalid_fields
 
 PREFIX = "MIEN_"
+_FILES = ("kubernetes", "token_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
 SERVER_PREFIX = "MIEN_SERVER_"  # of the services' own settings, in services/chassis
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
@@ -45,8 +46,11 @@ class Settings(BaseSettings):
         spool: what the tracker has not delivered yet.
         tracking_uri: ``sqlite:///…``, ``http(s)://…``, a database, or ``none``.
         workers: processes used at once.
-        executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task) or
-            ``inline`` (this process, one at a time).
+        executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task),
+            ``inline`` (this process, one at a time) or ``kubernetes`` (Jobs of a cluster).
+        kubernetes: file with the profile of the cluster: namespace, image, resources.
+        kubernetes_image: goes before the profile's image.
+        kubernetes_queue: goes before the profile's queue.
         retries: how often a failed task is started again.
         grace_s: seconds a stopped worker has to write its checkpoint.
         asset_mirror: base URL to pull assets from instead of their upstream.
@@ -79,7 +83,10 @@ class Settings(BaseSettings):
     spool: Path = Path("spool")
     tracking_uri: str = "sqlite:///mlflow.db"
     workers: int = Field(default_factory=cores, ge=1, le=4096)
-    executor: Literal["persistent", "process", "inline"] = "persistent"
+    executor: Literal["persistent", "process", "inline", "kubernetes"] = "persistent"
+    kubernetes: Path | None = None
+    kubernetes_image: str = ""
+    kubernetes_queue: str = ""
     retries: int = Field(2, ge=0, le=100)
     grace_s: float = Field(60.0, gt=0, le=3600)
     asset_mirror: str = ""
@@ -169,7 +176,7 @@ def load_settings(project: Path) -> Settings:
             "tracking_uri": _absolute_uri(raw.tracking_uri, project),
             **{
                 name: None if (file := getattr(raw, name)) is None else _absolute(file, project)
-                for name in ("token_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
+                for name in _FILES
             },
         }
     )

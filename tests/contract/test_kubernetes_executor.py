@@ -9,7 +9,7 @@ import pytest
 from mien.adapters.kubernetes_api import KubernetesApi
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.kubernetes_jobs import job_name, parse_indexes, render_job
-from mien.adapters.kubernetes_profile import KubernetesProfile, load_profile
+from mien.adapters.kubernetes_profile import KubernetesProfile, load_profile, profile_of
 from mien.core.errors import (
     Exhausted,
     Forbidden,
@@ -20,6 +20,7 @@ from mien.core.errors import (
 )
 from mien.core.hooks import never_cancelled, no_progress
 from mien.core.ports import Task
+from mien.settings import load_settings
 from tests.contract.kube_stand_in import StandIn
 
 
@@ -339,6 +340,19 @@ def test_a_profile_names_its_mistakes(tmp_path):
     with pytest.raises(Invalid) as caught:
         load_profile(file)
     assert set(caught.value.violations) == {"slots", "gpu"}
+
+
+def test_settings_go_before_the_profile(tmp_path, monkeypatch):
+    """The image of the service that submits, and the queue of the cluster."""
+    monkeypatch.setenv("MIEN_EXECUTOR", "kubernetes")
+    with pytest.raises(WrongState, match="NO_PROFILE"):
+        profile_of(load_settings(tmp_path))
+    (tmp_path / "cluster.yaml").write_text("namespace: mien\nimage: mien-services\n")
+    monkeypatch.setenv("MIEN_KUBERNETES", "cluster.yaml")
+    monkeypatch.setenv("MIEN_KUBERNETES_IMAGE", "mien-services@sha256:1")
+    monkeypatch.setenv("MIEN_KUBERNETES_QUEUE", "research")
+    found = profile_of(load_settings(tmp_path))
+    assert (found.image, found.queue) == ("mien-services@sha256:1", "research")
 
 
 def test_indexes_are_read():

@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.core.errors import NotFound, invalid_fields
+from mien.core.errors import NotFound, WrongState, invalid_fields
+from mien.settings import Settings
 
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
@@ -85,6 +86,23 @@ class KubernetesProfile(BaseModel):
     def shape(self, verb: str) -> Shape:
         """What a verb needs."""
         return self.verbs.get(verb, self.work)
+
+
+def profile_of(settings: Settings) -> KubernetesProfile:
+    """Read the profile that the settings name; image and queue of the settings go before it.
+
+    Raises:
+        WrongState: ``NO_PROFILE``. And what ``load_profile`` raises.
+    """
+    if settings.kubernetes is None:
+        raise WrongState(
+            "NO_PROFILE",
+            "MIEN_EXECUTOR=kubernetes needs a profile of the cluster",
+            hint="MIEN_KUBERNETES=<file>; docs/howto/cluster.md has one to start from",
+        )
+    before = {"image": settings.kubernetes_image, "queue": settings.kubernetes_queue}
+    found = load_profile(settings.kubernetes)
+    return found.model_copy(update={key: value for key, value in before.items() if value})
 
 
 def load_profile(file: Path) -> KubernetesProfile:
