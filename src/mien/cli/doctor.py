@@ -58,6 +58,8 @@ def examine(project: Path) -> list[Check]:
         _cascades,
         _tools,
         _tracking,
+        _services,
+        _triton,
         _assets,
     ]
     checks: list[Check] = []
@@ -230,6 +232,35 @@ def _tracking(settings: Settings) -> Check:
         hint = "runs are kept and delivered later; start the server or correct the address"
         return Check("tracking", "missing", f"{uri}: {problem}{spooled}", hint)
     return Check("tracking", "ok", f"{uri}{spooled}")
+
+
+def _services(settings: Settings) -> list[Check]:
+    from mien.cli.doctor_services import look
+
+    found = look(settings, Path.cwd())
+    if not found:
+        hint = "`make up` starts them; MIEN_*_TARGET sends work to them"
+        return [Check("services", "ok", "none is used, all work is done in process", hint)]
+    return [
+        Check(
+            f"service {f.name}",
+            "ok" if f.good else "broken" if f.asked_for else "missing",
+            f.what,
+            f.hint,
+        )
+        for f in found
+    ]
+
+
+def _triton(settings: Settings) -> Check:
+    from mien.adapters.triton_server import TritonHome
+
+    if settings.triton != "wheel":
+        return Check("triton", "ok", f"MIEN_TRITON is {settings.triton}")
+    missing = TritonHome(settings.triton_home).missing
+    if missing:
+        return Check("triton", "missing", missing, "make triton; needed for serving only")
+    return Check("triton", "ok", f"installed in {settings.triton_home}")
 
 
 def _assets(settings: Settings) -> list[Check]:
