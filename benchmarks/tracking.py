@@ -17,7 +17,8 @@ import numpy as np
 
 from mien.adapters.mlflow_server import serve
 from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
-from mien.core.ports import RunData, Tracker
+from mien.core.ports import Tracker
+from mien.core.tasks import RunData
 
 TRIALS = 50
 TRIAL_S = 10.0

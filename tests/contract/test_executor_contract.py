@@ -13,7 +13,7 @@ import pytest
 
 from mien.adapters.local_executor import InlineExecutor, LocalExecutor
 from mien.core.hooks import never_cancelled, no_progress
-from mien.core.ports import Task
+from mien.core.tasks import Task
 from tests.contract import fake_mien
 
 FAKE = Path(__file__).with_name("fake_mien.py")
@@ -307,7 +307,7 @@ LAUNCHER = """
 import sys
 from mien.adapters.local_executor import LocalExecutor
 from mien.core.hooks import never_cancelled, no_progress
-from mien.core.ports import Task
+from mien.core.tasks import Task
 fake, folder, mode = sys.argv[1:]
 argv = ("work", folder + "/a.done", folder + "/checkpoint", "400", folder + "/pid")
 LocalExecutor(

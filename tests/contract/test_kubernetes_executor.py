@@ -19,7 +19,7 @@ from mien.core.errors import (
     WrongState,
 )
 from mien.core.hooks import never_cancelled, no_progress
-from mien.core.ports import Task
+from mien.core.tasks import Task
 from mien.settings import load_settings
 from tests.contract.kube_stand_in import StandIn
 

@@ -19,7 +19,7 @@ from mien.adapters.work_roots import WorkRoots
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from mien.core.errors import Forbidden, Invalid, Unavailable
 from mien.core.hooks import never_cancelled, no_progress
-from mien.core.ports import Task
+from mien.core.tasks import Task
 from mien.settings import Settings
 from mien.wire.channel import open_channel
 from mien.wire.training_client import TrainingClient

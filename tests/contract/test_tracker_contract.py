@@ -17,7 +17,7 @@ import pytest
 from mien.adapters.mlflow_server import serve
 from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
 from mien.adapters.tracking_spool import CREATING, REMOTE, START
-from mien.core.ports import RunData
+from mien.core.tasks import RunData
 
 FLUSH_S = 60.0
 DIGEST = "0123456789abcdef" * 4

@@ -28,9 +28,10 @@ from mien.core.generation import FacePlan
 from mien.core.hooks import Cancelled, never_cancelled, no_progress
 from mien.core.jobs import Failure, Job, JobPage
 from mien.core.manifest import Provenance, VersionInfo
-from mien.core.ports import Executor, Registry, Task, TaskResult
+from mien.core.ports import Executor, Registry
 from mien.core.sample import Item
 from mien.core.shards import PLAN, ShardPlan, done_marker, shard_folder
+from mien.core.tasks import Task, TaskResult
 from mien.generators.local import LocalGeneration
 
 KIND = "generation"

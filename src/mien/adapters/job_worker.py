@@ -17,7 +17,7 @@ from mien.adapters.local_executor import LocalExecutor
 from mien.core.errors import EXIT_PERMANENT, EXIT_USER, Interrupted
 from mien.core.hooks import no_progress
 from mien.core.jobs import Failure, Job
-from mien.core.ports import Task, TaskResult
+from mien.core.tasks import Task, TaskResult
 
 _KINDS = {EXIT_USER: "Invalid", EXIT_PERMANENT: "Corrupt"}
 _ERROR = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z][A-Z0-9_]*)\]$", re.DOTALL)

@@ -32,7 +32,7 @@ from mien.core.errors import (
     Exhausted,
 )
 from mien.core.hooks import Cancelled, OnProgress
-from mien.core.ports import Task, TaskResult
+from mien.core.tasks import Task, TaskResult
 
 log = logging.getLogger(__name__)
 

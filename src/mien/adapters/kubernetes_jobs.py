@@ -8,7 +8,7 @@ from typing import Any
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.core.digest import digest_of
 from mien.core.errors import EXIT_PERMANENT, EXIT_USER
-from mien.core.ports import Task
+from mien.core.tasks import Task
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SELECTOR = f"{MANAGED_BY}=mien"

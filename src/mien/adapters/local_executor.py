@@ -17,7 +17,7 @@ from mien.adapters.task_rules import INTERRUPTED, NEVER_RETRIED, attempt, state_
 from mien.adapters.worker_process import Answer, WorkerProcess
 from mien.core.errors import EXIT_DONE, EXIT_TERMINATED
 from mien.core.hooks import Cancelled, OnProgress
-from mien.core.ports import Task, TaskResult
+from mien.core.tasks import Task, TaskResult
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from mien.adapters.tracking_spool import (
     read_start,
     write_remote,
 )
-from mien.core.ports import RunData, RunStatus
+from mien.core.tasks import RunData, RunStatus
 
 if TYPE_CHECKING:
     from mien.adapters.mlflow_runs import MlflowRuns

@@ -22,7 +22,8 @@ from mien.core.errors import (
 )
 from mien.core.hooks import Cancelled, OnProgress
 from mien.core.jobs import Job, TrialWork
-from mien.core.ports import Task, TaskResult, Training
+from mien.core.ports import Training
+from mien.core.tasks import Task, TaskResult
 
 log = logging.getLogger(__name__)
 _LOOK_S = 0.2  # between two looks at the jobs that are asked for

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from mien.adapters.task_rules import is_done
 from mien.core.errors import EXIT_DONE
 from mien.core.hooks import OnProgress, Progress
-from mien.core.ports import Task, TaskResult
+from mien.core.tasks import Task, TaskResult
 
 
 class TaskBook:

@@ -21,7 +21,7 @@ from mien.core.errors import (
     EXIT_USER,
 )
 from mien.core.hooks import Cancelled
-from mien.core.ports import Task, TaskState
+from mien.core.tasks import Task, TaskState
 
 INTERRUPTED = (EXIT_INTERRUPTED, EXIT_TERMINATED)
 NEVER_RETRIED = (EXIT_DONE, EXIT_USER, EXIT_PERMANENT, *INTERRUPTED)

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from mien.core.ports import RunData
+from mien.core.tasks import RunData
 
 START, FINISH, REMOTE, CREATING = "start.json", "finish.json", "remote.json", "creating"
 LIVE = "live-"

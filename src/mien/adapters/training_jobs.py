@@ -32,7 +32,7 @@ from mien.core.jobs import (
     TrialWork,
     work_of,
 )
-from mien.core.ports import Task
+from mien.core.tasks import Task
 
 KINDS = ("trial", "sweep", "generator")
 SWEEPS = 8  # at once; they only wait for their trials

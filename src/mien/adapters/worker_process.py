@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mien.adapters.task_rules import ONE_THREAD, tail
-from mien.core.ports import Task
+from mien.core.tasks import Task
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.adapters.task_rules import attempt
-from mien.core.ports import Task
+from mien.core.tasks import Task
 
 Call = Callable[[Sequence[str]], int]
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mien.core.errors import MienError
-from mien.core.ports import RunData
+from mien.core.tasks import RunData
 from mien.evaluation.decision import decide
 from mien.evaluation.evidence import Evidence
 from mien.evaluation.saturation import fit_saturation

@@ -21,7 +21,7 @@ from mien.core.errors import (
     Unavailable,
     WrongState,
 )
-from mien.core.ports import Task, TaskResult
+from mien.core.tasks import Task, TaskResult
 from mien.splits.mix import Row
 from mien.stages.arrays import SetArrays, set_arrays
 from mien.stages.closures import pool_closures

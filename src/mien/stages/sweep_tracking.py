@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mien.core.expression import parse_expressions
-from mien.core.ports import RunData, RunStatus, TaskResult
 from mien.core.scores import Predictions
+from mien.core.tasks import RunData, RunStatus, TaskResult
 from mien.evaluation.metrics import evaluate
 from mien.evaluation.plots import confusion_png
 from mien.stages.arrays import SetArrays

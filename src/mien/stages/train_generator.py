@@ -19,8 +19,9 @@ from mien.core.digest import digest_of
 from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression, parse_expressions
 from mien.core.hooks import Progress
-from mien.core.ports import RunData, Tracker
+from mien.core.ports import Tracker
 from mien.core.preprocess import PreprocessSpec
+from mien.core.tasks import RunData
 from mien.generators.engines import trainer
 from mien.generators.presets import Preset, preset
 from mien.generators.trained import (
