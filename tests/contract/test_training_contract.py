@@ -218,13 +218,13 @@ def test_an_unforeseen_failure_is_tried_again(training, work):
 
 def test_cancel_keeps_the_checkpoint(training, work):
     """A cancelled job stops with its state kept; asked again it goes on from there."""
-    asked = work(steps=400, step_s=0.01, pids=True)
+    asked = work(steps=150, step_s=0.01, pids=True)
     job = training.create(asked)
     until(lambda: training.get(job.name).done > 3)
     assert training.cancel(job.name).state in ("CANCELLING", "CANCELLED")
     assert end(training, job).state == "CANCELLED"
     step = int(beside(asked, "checkpoint").read_text())
-    assert 3 < step < 400
+    assert 3 < step < 150
     assert training.cancel(job.name).state == "CANCELLED"
     assert end(training, training.create(asked)).state == "SUCCEEDED"
     assert f"from {step}" in training.log(job.name).text
@@ -321,7 +321,7 @@ def test_a_sweep_with_a_failed_trial_fails(training, project):
 
 def test_cancelling_a_sweep_cancels_its_trials(training, project):
     """All children stop, checkpoints kept; asked again it goes on."""
-    trials = ({"n": n, "steps": 150, "step_s": 0.01} for n in range(3))
+    trials = ({"n": n, "steps": 60, "step_s": 0.01} for n in range(3))
     asked = project(*trials)
     job = training.create(asked)
     until(lambda: any(c.done > 3 for c in training.jobs(parent=job.name).jobs))
@@ -342,7 +342,7 @@ def test_a_generator_is_trained(training, project):
 
 def test_a_drained_service_goes_on_where_it_was(tmp_path, work, project):
     """Drain: jobs save their state and queue again; the next process finishes them."""
-    asked = work("long", steps=300, step_s=0.01)
+    asked = work("long", steps=150, step_s=0.01)
     sweep = project(*({"n": n, "steps": 60, "step_s": 0.01} for n in range(3)))
     with in_process(tmp_path) as training:
         first, second = training.create(asked), training.create(sweep)

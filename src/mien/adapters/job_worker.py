@@ -14,6 +14,7 @@ from typing import Any
 
 from mien.adapters.job_runner import JobFailed, JobHooks
 from mien.adapters.local_executor import LocalExecutor
+from mien.adapters.worker_shelf import WorkerShelf
 from mien.core.errors import EXIT_PERMANENT, EXIT_USER, Interrupted
 from mien.core.hooks import no_progress
 from mien.core.jobs import Failure, Job
@@ -43,6 +44,7 @@ class JobWorker:
         grace_s: seconds a stopped worker has to write its checkpoint.
         gpus: as ``CUDA_VISIBLE_DEVICES`` names them, one a slot in turn; empty = none set.
         env: additional environment of the workers.
+        shelf: where workers wait for the next job.
     """
 
     command: Sequence[str]
@@ -52,6 +54,11 @@ class JobWorker:
     grace_s: float = 60.0
     gpus: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    shelf: WorkerShelf = field(default_factory=WorkerShelf)
+
+    def close(self) -> None:
+        """Let idle workers go."""
+        self.shelf.close()
 
     def log_file(self, key: str) -> Path:
         """Say where the verbs under a key write."""
@@ -73,8 +80,17 @@ class JobWorker:
             if not runs(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def run(self, task: Task, room: Path, hooks: JobHooks) -> TaskResult:
+    def run(
+        self, task: Task, room: Path, hooks: JobHooks, *, gpu: bool = True, fresh: bool = False
+    ) -> TaskResult:
         """Run a task to its end, its progress told as the job's.
+
+        Args:
+            task: what to run.
+            room: of the job.
+            hooks: of the job.
+            gpu: whether it is given the GPU of its slot, where there are any.
+            fresh: whether it needs a process of its own.
 
         Raises:
             JobFailed: with what the worker said. Interrupted: when the job was asked to stop.
@@ -85,11 +101,17 @@ class JobWorker:
             command=self.command,
             log_dir=self.cache / "logs",
             retries=self.retries,
-            mode="process",
+            mode="process" if fresh else "persistent",
             grace_s=self.grace_s,
-            env={**_HERE, "MIEN_CACHE": str(self.cache), **self.env},
+            env={
+                **_HERE,
+                "MIEN_CACHE": str(self.cache),
+                **self._gpu(hooks.slot if gpu else None),
+                **self.env,
+            },
+            shelf=self.shelf,
         )
-        env = {"MIEN_PROGRESS_FILE": str(news.file), **self._gpu(hooks.slot), **task.env}
+        env = {"MIEN_PROGRESS_FILE": str(news.file), **task.env}
         given = Task(task.key, task.argv, task.done, env)
         (result,) = executor.run([given], progress=no_progress, cancelled=news.cancelled)
         news.tell()
@@ -99,10 +121,11 @@ class JobWorker:
             raise Interrupted("asked to stop")
         raise JobFailed(failure_of(result))
 
-    def _gpu(self, slot: int) -> dict[str, str]:
+    def _gpu(self, slot: int | None) -> dict[str, str]:
         if not self.gpus:
             return {}
-        return {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]}
+        mine = "" if slot is None else self.gpus[slot % len(self.gpus)]
+        return {"CUDA_VISIBLE_DEVICES": mine}
 
 
 class _News:

@@ -15,6 +15,7 @@ from typing import Literal
 from mien.adapters.task_book import TaskBook
 from mien.adapters.task_rules import INTERRUPTED, NEVER_RETRIED, attempt, state_of, tail
 from mien.adapters.worker_process import Answer, WorkerProcess
+from mien.adapters.worker_shelf import WorkerShelf
 from mien.core.errors import EXIT_DONE, EXIT_TERMINATED
 from mien.core.hooks import Cancelled, OnProgress
 from mien.core.tasks import Task, TaskResult
@@ -92,6 +93,7 @@ class LocalExecutor:
         tasks_per_worker: a persistent worker is replaced after so many.
         worker_mb: or when it has grown to so many megabytes; 0 = never.
         env: additional environment of the workers.
+        shelf: where persistent workers wait for the next run; None = they end with this one.
     """
 
     slots: int
@@ -103,6 +105,7 @@ class LocalExecutor:
     tasks_per_worker: int = 200
     worker_mb: float = 0.0
     env: Mapping[str, str] = field(default_factory=dict)
+    shelf: WorkerShelf | None = None
 
     def run(
         self,
@@ -172,6 +175,11 @@ class _Pool:
         self.selector.close()
         for worker in self.working:
             worker.kill()
+        e = self.executor
+        if e.shelf is not None:
+            for worker in self.idle:
+                e.shelf.put(e.env, worker)
+            self.idle = []
         for worker in self.idle:
             worker.dismiss()
         deadline = time.monotonic() + _RETIRE_S
@@ -184,13 +192,19 @@ class _Pool:
 
     def _give(self, task: Task, tries: int) -> None:
         alive = [w for w in self.idle if not w.dead]
-        worker, self.idle = (alive[-1], alive[:-1]) if alive else (self._start(), [])
+        worker, self.idle = (alive[-1], alive[:-1]) if alive else (self._taken(), [])
         self.tries[task.key] = tries
         self.working.append(worker)
         self.selector.register(worker, selectors.EVENT_READ)
         worker.give(
             task, _log_file(self.executor.log_dir, task), _lock(self.executor.log_dir, task)
         )
+
+    def _taken(self) -> WorkerProcess:
+        """Take a worker from the shelf, or start one."""
+        e = self.executor
+        kept = e.shelf.take(e.env) if e.shelf is not None and e.mode == "persistent" else None
+        return kept or self._start()
 
     def _start(self) -> WorkerProcess:
         self.started += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -81,8 +82,12 @@ class LocalTraining:
 
     def drain(self, timeout_s: float) -> bool:
         """Let all jobs save their state and queue again; returns whether all have stopped."""
+        deadline = time.monotonic() + timeout_s
         self._sweeps.ask_to_stop()
-        return all([self._trials.drain(timeout_s), self._sweeps.drain(timeout_s)])
+        stopped = self._trials.drain(timeout_s)
+        stopped &= self._sweeps.drain(max(0.0, deadline - time.monotonic()))
+        self.worker.close()
+        return stopped
 
     def counts(self) -> dict[str, int]:
         """Count jobs by state."""
@@ -219,7 +224,7 @@ class LocalTraining:
         work = work_of(job)
         assert isinstance(work, GeneratorWork)  # noqa: S101  _asked made it
         with self.worker.room(job) as room:
-            self._verb(job, room, hooks, "train-generator", work.generator)
+            self._verb(job, room, hooks, "train-generator", work.generator, gpu=True)
         return {"folder": f"{work.project}/data/train_generator/{work.generator}"}
 
     def _sweep(self, job: Job, hooks: JobHooks) -> Mapping[str, Any]:
@@ -264,14 +269,14 @@ class LocalTraining:
             self.book.wait(changes, 0.25)
         return [self.book.get(name) for name in self.book.get(job.name).children]
 
-    def _verb(self, job: Job, room: Path, hooks: JobHooks, *verb: str) -> None:
+    def _verb(self, job: Job, room: Path, hooks: JobHooks, *verb: str, gpu: bool = False) -> None:
         """Run a verb in the project of a job, with the parameters it was asked with."""
         (room / "params.yaml").write_text(job.spec["params_yaml"], encoding="utf-8")
         marker = room / f"{job.tries}-{len(verb)}.done"  # one of an earlier try says nothing
         options = [f"--set={each}" for each in job.spec["overrides"]]
         argv = ("--project", job.spec["project"], "--params", str(room / "params.yaml"), *options)
         task = Task(job.name, (*argv, "--done", str(marker), *verb), str(marker))
-        self.worker.run(task, room, hooks)
+        self.worker.run(task, room, hooks, gpu=gpu, fresh=gpu)
 
     @contextmanager
     def _one_at_a_time(self, hooks: JobHooks) -> Iterator[None]:
