@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo triton serve proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo triton serve up soak proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,11 +62,17 @@ triton: $(TRITON_STAMP)  ## Install Triton from its wheel into .triton (Linux x8
 serve: $(STAMP) $(TRITON_STAMP)  ## Serve the champion: Triton and the serving service
 	$(BIN)/python -m services.serving
 
+up: $(STAMP)  ## Start registry, generation, training, serving, MLflow, Prometheus; Ctrl-C ends all
+	$(BIN)/python -m services.up
+
 test: $(STAMP)  ## Run the fast tests
 	$(BIN)/python -m pytest
 
 test-slow: $(STAMP)  ## Run the slow tests as well
 	$(BIN)/python -m pytest -m 'not gpu'
+
+soak: $(STAMP)  ## Malformed messages and faults in great numbers; hours
+	FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
 
 check: lint proto-check types imports  ## Style, types, import directions
 

@@ -98,4 +98,7 @@ def _log_hint(part: Mapping[str, Any]) -> str:
 def _alive(pid: int) -> bool:
     import psutil
 
-    return pid > 0 and psutil.pid_exists(pid)
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except (psutil.Error, ValueError):
+        return False
