@@ -70,13 +70,15 @@ def prepare(surface: Surface, image: UInt8, landmarks68: Double, known: Fit | No
         Invalid: ``LANDMARKS_OUTSIDE`` when brows, eyes, nose or mouth are not in the photo.
     """
     height, width = image.shape[:2]
+    size = np.array([width, height])
     features = landmarks68[order.JAW.stop :]  # a tight crop may cut the jaw, not these
-    within = int(((features >= 0) & (features < (width, height))).all(axis=1).sum())
-    if within < 0.9 * len(features):
+    within = int(((features >= 0) & (features < size)).all(axis=1).sum())
+    near = ((landmarks68 > -size) & (landmarks68 < 2 * size)).all()
+    if within < 0.9 * len(features) or not near:
         raise Invalid(
             "LANDMARKS_OUTSIDE",
             f"only {within} of 51 landmarks of brows, eyes, nose and mouth lie in the photo of "
-            f"{width}×{height} px",
+            f"{width}×{height} px{'' if near else ', and some lie far from it'}",
             hint="landmarks count in pixels of the photo they come with",
         )
     head = surface.head
