@@ -83,7 +83,7 @@ class Distinct:
         limit: the 0.1 % quantile of real people's distance to their nearest other.
         alike: share of identities whose nearest other is nearer than the limit; real people
             have 0.1 %.
-        n: identities and people compared.
+        n: identities and people compared, in every expression.
     """
 
     space: str
@@ -149,32 +149,46 @@ def separation(
     )
 
 
-def distinct(synthetic: Float, real: Float, *, space: str) -> Distinct:
+def distinct(
+    synthetic: Float, real: Float, *, space: str, labels: tuple[Int, Int] | None = None
+) -> Distinct:
     """Compare how near identities come to each other with how near real people do.
 
-    The nearest of many is nearer than the nearest of few, so as many of both are compared.
+    The nearest of many is nearer than the nearest of few, so as many of both are compared. The
+    limit is far out in the tail: with faces of several expressions, compared each within its own,
+    it hangs on more than one pair of people.
 
     Args:
-        synthetic: (M, D) features, one face an identity, all of one expression (neutral).
-        real: (N, D) features, one face a person, of the same expression.
+        synthetic: (M, D) features, one face an identity and expression.
+        real: (N, D) features, one face a person and expression.
         space: name of the feature space.
+        labels: (M,) and (N,) class indices; None = all faces show the same (neutral).
 
     Raises:
         Invalid: ``FEATURES``, ``TOO_FEW_FACES``.
     """
     check_features(synthetic, real, at_least=2)
-    n = min(len(synthetic), len(real))
+    shown = labels or (np.zeros(len(synthetic), np.int64), np.zeros(len(real), np.int64))
     rng = np.random.Generator(np.random.Philox(seed_of("distinct", space)))
-    mine, people = (x[np.sort(rng.permutation(len(x))[:n])] for x in (synthetic, real))
-    _, apart = nearest(mine, mine, same=True)
-    _, reference = nearest(people, people, same=True)
-    limit = float(np.quantile(reference, LOW_QUANTILE))
+    apart, reference, n = [], [], 0
+    for label in np.intersect1d(*shown):
+        sides = [x[rows == label] for x, rows in zip((synthetic, real), shown, strict=True)]
+        check_features(*sides, at_least=2)
+        count = min(len(x) for x in sides)
+        mine, people = (x[np.sort(rng.permutation(len(x))[:count])] for x in sides)
+        apart.append(nearest(mine, mine, same=True)[1])
+        reference.append(nearest(people, people, same=True)[1])
+        n = max(n, count)
+    if not n:
+        raise Invalid("TOO_FEW_FACES", "no expression is shown by identities and real people both")
+    made, known = np.concatenate(apart), np.concatenate(reference)
+    limit = float(np.quantile(known, LOW_QUANTILE))
     return Distinct(
         space=space,
-        median=float(np.median(apart)),
-        real_median=float(np.median(reference)),
+        median=float(np.median(made)),
+        real_median=float(np.median(known)),
         limit=limit,
-        alike=float((apart < limit).mean()),
+        alike=float((made < limit).mean()),
         n=n,
     )
 

@@ -160,7 +160,7 @@ def _figures(
     of_pool, of_real = scorer.features(pool.images), scorer.features(real.images)
     people = real.subjects
     seen = [t.faces.images for t in sides.training]
-    one = int(np.bincount(pool.labels).argmax())  # one face an identity, all of one expression
+    mine, own = _once(pool.labels, shown), _once(real.labels, real.subjects)
     return GeneratorFigures(
         fidelity=fidelity(
             Judged(scorer.probabilities(pool.images), pool.labels, identities),
@@ -182,19 +182,20 @@ def _figures(
             real=separation(of_real, real.subjects, real.labels),
         ),
         distinct=distinct(
-            _pixels(pool.images[_once(pool.labels == one, shown)]),
-            _pixels(real.images[_once(real.labels == one, real.subjects)]),
+            _pixels(pool.images[mine]),
+            _pixels(real.images[own]),
             space="pixels",
+            labels=(pool.labels[mine], real.labels[own]),
         ),
         balance=balance(pool.labels, identities, len(classes)),
     )
 
 
-def _once(rows: Bool, names: Sequence[str]) -> Int:
-    """Take the first of the chosen rows of each name."""
-    first: dict[str, int] = {}
-    for row in np.flatnonzero(rows):
-        first.setdefault(names[int(row)], int(row))
+def _once(labels: Int, names: Sequence[str]) -> Int:
+    """Take the first row of each name in each class."""
+    first: dict[tuple[str, int], int] = {}
+    for row, shown in enumerate(zip(names, labels.tolist(), strict=True)):
+        first.setdefault(shown, row)
     return np.array(sorted(first.values()), dtype=np.int64)
 
 

@@ -68,6 +68,30 @@ def test_repeated_identities_are_seen():
     assert distinct(twice, real, space="x").alike == 1.0
 
 
+def test_expressions_are_compared_each_within_its_own():
+    """A person's own faces, hardly changed by the expression, are nobody else's."""
+    rng = np.random.default_rng(0)
+    people = rng.standard_normal((2, 600, 12)).astype(np.float32)
+    mine, real = (np.concatenate([p, p + 1e-3]) for p in people)
+    labels = np.repeat([0, 1], 600)
+    assert distinct(mine, real, space="x", labels=(labels, labels)).alike < 0.01
+    twins = np.where(labels[:, None] == 1, mine, mine[np.arange(1200) // 2 * 2])
+    found = distinct(twins, real, space="x", labels=(labels, labels))
+    assert found.alike == pytest.approx(0.5, abs=0.01)
+    assert found.n == 600
+
+
+def test_only_expressions_of_both_are_compared():
+    """What only one side shows is left out; nothing in common is refused."""
+    rng = np.random.default_rng(0)
+    mine, real = rng.standard_normal((2, 60, 12)).astype(np.float32)
+    several = np.repeat([0, 1, 2], 20)
+    assert distinct(mine, real, space="x", labels=(several, several + 2)).n == 20
+    with pytest.raises(Invalid) as caught:
+        distinct(mine, real, space="x", labels=(several, several + 3))
+    assert caught.value.reason == "TOO_FEW_FACES"
+
+
 def test_number_of_identities_does_not_matter():
     """Many identities are compared as few when there are few real people."""
     rng = np.random.default_rng(0)
