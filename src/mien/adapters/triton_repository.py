@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.core.errors import Corrupt
+from mien.core.errors import Corrupt, Invalid
 from mien.recognition.package import Package, Variant, verify_checksums, write_checksums
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 INPUT = "images"
 MODEL_PY = Path(__file__).with_name("triton_model.py")
+LEAST_BATCH, MOST_BATCH = 8, 256
 Backend = Literal["python", "onnxruntime"]
 
 
@@ -43,7 +44,7 @@ class HostSpec:
         backend: ``python`` runs ONNX Runtime in Triton's python backend; ``onnxruntime`` is the
             backend of full Triton images.
         instances: of a model, a thread each.
-        max_batch: faces in a merged batch, 1..256.
+        max_batch: faces in a merged batch, 8..256.
         delay_us: a request waits at most so long for others to be merged with.
         max_queue: requests that wait; more are rejected at once.
         queue_timeout_us: a request that waited so long is rejected.
@@ -55,6 +56,14 @@ class HostSpec:
     delay_us: int = 200
     max_queue: int = 256
     queue_timeout_us: int = 5_000_000
+
+    def __post_init__(self) -> None:
+        if not LEAST_BATCH <= self.max_batch <= MOST_BATCH:
+            raise Invalid(
+                "MAX_BATCH",
+                f"max_batch {self.max_batch} is outside {LEAST_BATCH}..{MOST_BATCH}",
+                hint="the golden faces are asked as one batch; networks are exported for 256",
+            )
 
 
 def hosted_name(model: str, version: str, variant: Variant = "fp32") -> str:

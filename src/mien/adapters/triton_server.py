@@ -123,6 +123,7 @@ class TritonServer:
         self._thread: threading.Thread | None = None
         self._environment: dict[str, str] = {}
         self._stubs: dict[int, str] = {}  # process → its model
+        self._rests: dict[str, tuple[float, float]] = {}  # model → not before, pause
 
     @property
     def target(self) -> str:
@@ -251,9 +252,12 @@ class TritonServer:
             wrong = self._canary(model, golden)
             if self._process.poll() is not None:
                 return
-            if (wrong or model in dead) and self._repair(model):
+            if (wrong or model in dead) and self._may_repair(model):
+                self._repair(model)
                 wrong = self._canary(model, golden)
-            if wrong:
+            if not wrong:
+                self._rests.pop(model, None)
+            else:
                 problems.append(f"{model}: {wrong}")
         self._problem = "; ".join(problems) or None
 
@@ -280,8 +284,18 @@ class TritonServer:
         found = golden.deviation(said)
         return "" if found <= CANARY_TOLERANCE else f"its answers differ by {found:.2g}"
 
-    def _repair(self, model: str) -> bool:
+    def _may_repair(self, model: str) -> bool:
+        """Leave a model alone for longer each time that loading it anew did not help."""
+        now = time.monotonic()
+        not_before, pause = self._rests.get(model, (0.0, FIRST_BACKOFF_S))
+        if now < not_before:
+            return False
+        self._rests[model] = (now + pause, min(2 * pause, MAX_BACKOFF_S))
+        return True
+
+    def _repair(self, model: str) -> None:
         """Load a model anew beside itself; when that does not help, take it away first."""
+        self._problem = f"{model} is loaded anew"
         self.repairs += 1
         log.warning("a model does not answer as it should; loading it anew: %s", model)
         for file in (self.repository / model).glob("*/model.*"):
@@ -294,9 +308,8 @@ class TritonServer:
                 self.client.load(model)
             except MienError as error:
                 log.warning("a model could not be loaded: %s: %s", model, error)
-                continue
-            return True
-        return False
+            else:
+                return
 
     def _end_group(self) -> None:
         if self._process is None:
