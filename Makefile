@@ -83,12 +83,12 @@ define with
 endef
 
 lint: $(STAMP)
-	$(call with,ruff,ruff check src services tests benchmarks)
-	$(call with,ruff,ruff format --check src services tests benchmarks)
+	$(call with,ruff,ruff check src services tests benchmarks examples)
+	$(call with,ruff,ruff format --check src services tests benchmarks examples)
 	$(call with,yamllint,yamllint -s .github dvc.yaml params.yaml params)
 
 types: $(STAMP)
-	$(call with,mypy,mypy src services tests benchmarks)
+	$(call with,mypy,mypy src services tests benchmarks examples)
 
 imports: $(STAMP)
 	$(call with,lint-imports,lint-imports)
@@ -108,8 +108,8 @@ proto-check: $(STAMP)  ## Check proto/ and its stubs
 	@PROTO_MAIN="$(PROTO_MAIN)" CHECK_STRICT="$(CHECK_STRICT)" bash proto/check.sh
 
 format: $(STAMP)  ## Format the code
-	$(BIN)/ruff format src services tests benchmarks
-	$(BIN)/ruff check --fix src services tests benchmarks
+	$(BIN)/ruff format src services tests benchmarks examples
+	$(BIN)/ruff check --fix src services tests benchmarks examples
 
 benchmarks: $(STAMP)  ## Run every benchmark and print its table
 	for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; \

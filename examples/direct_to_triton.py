@@ -3,8 +3,8 @@
     python examples/direct_to_triton.py runs/package photo.jpg --triton 127.0.0.1:8001
 
 For those who already hold faces, or send many: the service's decoding and detection are left out.
-The package of the model (`mien register` says where it is) describes how a picture becomes its
-input and what its outputs mean; the code that prepares is the one that training used.
+The package of the model (in MLflow the artefact of its registered version) describes how a picture
+becomes its input and what its outputs mean; the code that prepares is the one that training used.
 """
 
 from __future__ import annotations
