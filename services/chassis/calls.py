@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -70,6 +70,11 @@ class Account:
     code: str = "OK"
     reason: str = ""
 
+    def ended(self, code: grpc.StatusCode, reason: str = "") -> None:
+        """Note how the call ended; a reason that is known already stays."""
+        self.code = code.name
+        self.reason = self.reason or reason or code.name
+
 
 @dataclass(frozen=True, slots=True)
 class Desk:
@@ -80,12 +85,14 @@ class Desk:
         patience: what ends those whose caller stands still.
         patience_s: for a request that was announced.
         idle_s: for the next message of a stream, and for taking one off us.
+        tls: whether a caller may have a certificate with a name.
     """
 
     metrics: Metrics
     patience: Patience
     patience_s: float
     idle_s: float
+    tls: bool = False
 
 
 def taken_over(handler: Handler, account: Account, lane: Lane, desk: Desk) -> Handler:
@@ -107,7 +114,7 @@ def taken_over(handler: Handler, account: Account, lane: Lane, desk: Desk) -> Ha
             try:
                 for response in responses:
                     sent = _sent(handler, response, account)
-                    with desk.patience.wait(desk.idle_s, context.cancel):
+                    with desk.patience.wait(desk.idle_s, _giving_up(account, context)):
                         yield sent
             finally:
                 if hasattr(responses, "close"):
@@ -174,7 +181,7 @@ def _messages(
     parse = handler.request_deserializer
     most_s = desk.idle_s if handler.request_streaming else desk.patience_s
     while True:
-        with desk.patience.wait(most_s, context.cancel):
+        with desk.patience.wait(most_s, _giving_up(account, context)):
             data = next(raw, None)
         if data is None:
             return
@@ -189,6 +196,14 @@ def _messages(
                 hint="is the client of another release?",
             ) from None
         yield message
+
+
+def _giving_up(account: Account, context: grpc.ServicerContext) -> Callable[[], object]:
+    def give_up() -> None:
+        account.reason = "CALLER_SILENT"
+        context.cancel()
+
+    return give_up
 
 
 def _only(messages: Iterator[Any]) -> Any:
@@ -221,23 +236,25 @@ def _accounted(
     account.waited_s = began - account.arrived
     context.set_trailing_metadata(((REQUEST_ID, account.request_id),))
     bind_contextvars(request_id=account.request_id)  # this call's context: gRPC gives each its own
+    if desk.tls and not account.principal:
+        account.principal = _certified(context)
     CURRENT.set(CallInfo(account.request_id, _deadline(context), account.principal))
     try:
         if (late := _gone(context)) is not None:  # nobody waits for it any more
-            account.code = account.reason = late.name
+            account.ended(late)
             context.abort(late, "the call was over before it began")
         yield
         if (late := _gone(context)) is not None:
-            account.code = account.reason = late.name
+            account.ended(late)
     except GeneratorExit:
-        account.code = account.reason = (_gone(context) or grpc.StatusCode.CANCELLED).name
+        account.ended(_gone(context) or grpc.StatusCode.CANCELLED)
         raise
     except BaseException as error:
         if account.code != "OK":  # said so already
             raise
         told = context.code()  # type: ignore[attr-defined]  # missing in the stubs only
         if told is not None:  # the servicer spoke gRPC's own words
-            account.code = account.reason = told.name
+            account.ended(told)
             context.abort(told, (context.details() or b"").decode(errors="replace"))  # type: ignore[attr-defined]
         _end(context, account, refusal_of(error, account.request_id, gone=_gone(context)), error)
     finally:
@@ -249,7 +266,7 @@ def _accounted(
 def _end(
     context: grpc.ServicerContext, account: Account, refusal: Refusal, error: BaseException
 ) -> None:
-    account.code, account.reason = refusal.code.name, refusal.reason
+    account.ended(refusal.code, refusal.reason)
     if refusal.unforeseen:
         log.error("unforeseen", exc_info=error)
     trailing: list[tuple[str, str | bytes]] = [(REQUEST_ID, account.request_id)]
@@ -271,6 +288,12 @@ def _gone(context: grpc.ServicerContext) -> grpc.StatusCode | None:
 def _deadline(context: grpc.ServicerContext) -> float:
     left = context.time_remaining()
     return math.inf if left is None or left > FOR_EVER_S else time.monotonic() + left
+
+
+def _certified(context: grpc.ServicerContext) -> str:
+    """Return the name in the caller's certificate, or ""."""
+    found: Mapping[str, Sequence[bytes]] = context.auth_context()  # type: ignore[assignment]
+    return b"".join(found.get("x509_common_name", ())[:1]).decode(errors="replace")
 
 
 def _write_line(account: Account, context: grpc.ServicerContext, desk: Desk) -> None:

@@ -148,6 +148,7 @@ class Frame:
         """Say not ready, let work save its state, answer what has begun, then end."""
         until = time.monotonic() + grace_s
         self._readiness.not_ready()
+        time.sleep(min(self.settings.unready_s, grace_s))
         self.stopping.set()
         with self._lock:
             waits = tuple(self._waits)
@@ -175,7 +176,7 @@ class Frame:
 
     def _server(self) -> grpc.Server:
         s = self.settings
-        desk = Desk(self.metrics, self._patience, s.patience_s, s.idle_s)
+        desk = Desk(self.metrics, self._patience, s.patience_s, s.idle_s, s.tls)
         tokens = None if s.tokens_file is None else Tokens(s.tokens_file)
         most = int(s.max_message_mb * (1 << 20))
         return grpc.server(

@@ -44,7 +44,8 @@ def refusal_of(error: BaseException, request_id: str, *, gone: grpc.StatusCode |
         gone: CANCELLED or DEADLINE_EXCEEDED when the caller no longer listens, else None.
     """
     if gone is not None:
-        return Refusal(gone, gone.name)
+        foreseen = isinstance(error, MienError | grpc.RpcError | Interrupted)
+        return Refusal(gone, gone.name, unforeseen=not foreseen)
     if isinstance(error, Interrupted):
         error = STOPPING
     if isinstance(error, grpc.RpcError):

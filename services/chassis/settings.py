@@ -40,6 +40,8 @@ class ServerSettings(BaseSettings):
         max_streams: streams at work at once.
         stream_queue: streams that may wait for that.
         max_watches: watchers at once.
+        unready_s: seconds between SIGTERM, when it says that it is not ready, and the first call
+            that is refused: time for a load balancer to look elsewhere.
         grace_s: seconds between SIGTERM and the end.
         patience_s: seconds a caller may take to send a request it has announced.
         idle_s: seconds a stream may stand still because of its caller.
@@ -69,6 +71,7 @@ class ServerSettings(BaseSettings):
     max_streams: int = Field(16, ge=1, le=1024)
     stream_queue: int = Field(128, ge=0, le=100_000)
     max_watches: int = Field(256, ge=1, le=4096)
+    unready_s: float = Field(0.0, ge=0, le=600)
     grace_s: float = Field(30.0, ge=0, le=3600)
     patience_s: float = Field(20.0, gt=0, le=3600)
     idle_s: float = Field(300.0, gt=0, le=86_400)

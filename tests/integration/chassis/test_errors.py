@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import grpc
 import pytest
@@ -113,6 +114,26 @@ def test_an_unknown_method_is_not_found_here(start, method):
     with grpc.insecure_channel(frame.target) as channel:
         error = failed(channel.unary_unary(method), b"")
     assert error_of(error).reason == "UNKNOWN_METHOD"
+
+
+def test_a_bug_is_logged_although_its_caller_went_away(start, fake, caplog):
+    """Nobody hears of it, but whoever reads the log does."""
+    _, stub = start()
+
+    class Bug(Exception):
+        pass
+
+    def late(reference):
+        time.sleep(0.3)
+        raise Bug
+
+    fake._version = late
+    error = failed(stub.GetVersion, RAISE, timeout=0.05)
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    end = time.monotonic() + 5
+    while not any(r.exc_info and r.exc_info[0] is Bug for r in caplog.records):
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_an_rpc_without_code_is_unimplemented(start):

@@ -18,7 +18,7 @@ from tests.integration.chassis.test_room import HOLD, until
 
 def read(frame):
     """Read the metrics: {(name, sorted labels): figure}."""
-    with urllib.request.urlopen(f"http://{frame.metrics_target}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{frame.metrics_target}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -26,7 +27,7 @@ def lane_of(frame, name="calls"):
     return frame._lanes[name]
 
 
-def until(check, timeout_s=5.0):
+def until(check, timeout_s=30.0):
     """Wait for a condition."""
     end = time.monotonic() + timeout_s
     while not check():
@@ -47,7 +48,7 @@ def test_past_workers_and_queue_a_call_is_refused_with_a_wait(start, fake):
     assert retry_after_s(error) > 0
     assert [name for name, _ in fake.calls] == ["hold", "hold"]
     fake.release.set()
-    assert [call.result(5).name for call in held] == ["hold"] * 4
+    assert [call.result(30).name for call in held] == ["hold"] * 4
     until(lambda: lane_of(frame).running == lane_of(frame).waiting == 0)
 
 
@@ -59,7 +60,7 @@ def test_a_full_server_still_answers_probes(start, fake):
     with grpc.insecure_channel(frame.target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for _ in range(20):
-            assert health.Check(health_pb2.HealthCheckRequest(), timeout=5).status == 1
+            assert health.Check(health_pb2.HealthCheckRequest(), timeout=30).status == 1
     fake.release.set()
     codes = [call.code() for call in held]
     assert codes.count(grpc.StatusCode.OK) == 2
@@ -71,7 +72,7 @@ def test_streams_do_not_starve_calls(start, fake):
     frame, stub = start(max_streams=2, stream_queue=0, max_concurrent=1)
     streams = [stub.StreamItems(WATCH) for _ in range(2)]
     for _ in streams:
-        assert fake.began.acquire(timeout=5)
+        assert fake.began.acquire(timeout=30)
     assert stub.GetVersion(pb.GetVersionRequest(reference="a")).name == "a"
     with pytest.raises(grpc.RpcError) as caught:
         next(stub.StreamItems(WATCH))
@@ -120,9 +121,10 @@ def test_a_place_is_given_back_however_a_call_ends(start, fake):
     assert stub.GetVersion(pb.GetVersionRequest(reference="a")).name == "a"
 
 
-def test_an_announced_request_that_never_comes_is_given_up(start):
+def test_an_announced_request_that_never_comes_is_given_up(start, caplog):
     """Callers that open a call and keep silent do not hold the workers."""
     frame, stub = start(max_concurrent=2, queue=0, patience_s=0.2)
+    caplog.set_level(logging.INFO, "services")
     silent = threading.Event()
 
     def nothing():
@@ -136,6 +138,9 @@ def test_an_announced_request_that_never_comes_is_given_up(start):
         until(lambda: lane_of(frame).running == 0)
         assert stub.GetVersion(pb.GetVersionRequest(reference="a")).name == "a"
         assert [call.code() for call in calls] == [grpc.StatusCode.CANCELLED] * 2
+        until(lambda: len([r for r in caplog.records if r.message == "call"]) == 3)
+        ended = [r for r in caplog.records if r.message == "call" and r.code == "CANCELLED"]
+        assert [r.reason for r in ended] == ["CALLER_SILENT"] * 2
         silent.set()
 
 

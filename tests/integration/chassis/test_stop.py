@@ -23,7 +23,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def status(channel, service=""):
     """Probe once."""
     request = health_pb2.HealthCheckRequest(service=service)
-    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status
+    return health_pb2_grpc.HealthStub(channel).Check(request, timeout=30).status
 
 
 def test_a_service_is_ready_when_its_checks_say_so(start):
@@ -77,7 +77,7 @@ def test_draining_finishes_what_has_begun_and_takes_nothing_new(start, fake):
     held = stub.GetVersion.future(HOLD)
     watch = stub.StreamItems(WATCH)
     assert next(watch).image == b"first"
-    assert fake.began.acquire(timeout=5)
+    assert fake.began.acquire(timeout=30)
     drain = threading.Thread(target=frame.drain, args=(10.0,))
     drain.start()
     assert list(watch) == []  # it ends although nobody cancelled it
@@ -91,8 +91,8 @@ def test_draining_finishes_what_has_begun_and_takes_nothing_new(start, fake):
     saved.set()
     time.sleep(0.05)
     fake.release.set()
-    assert held.result(5).name == "hold"
-    drain.join(10)
+    assert held.result(30).name == "hold"
+    drain.join(30)
     assert not drain.is_alive()
     assert 9 < told[0] <= 10
 
@@ -101,11 +101,23 @@ def test_a_call_that_outlasts_the_grace_is_cut_off(start, fake):
     """The end comes at its time."""
     frame, stub = start()
     held = stub.GetVersion.future(HOLD)
-    assert fake.began.acquire(timeout=5)
+    assert fake.began.acquire(timeout=30)
     started = time.monotonic()
     frame.drain(0.3)
     assert time.monotonic() - started < 5
     assert held.code() is not grpc.StatusCode.OK
+
+
+def test_calls_are_answered_while_a_load_balancer_looks_elsewhere(start):
+    """Not ready at once; refusing only after ``unready_s``."""
+    frame, stub = start(unready_s=0.5, grace_s=5)
+    drain = threading.Thread(target=frame.drain, args=(5.0,))
+    drain.start()
+    with grpc.insecure_channel(frame.target) as channel:
+        until(lambda: status(channel) == NOT_SERVING)
+    assert stub.GetVersion(pb.GetVersionRequest(reference="a")).name == "a"
+    drain.join(30)
+    assert not drain.is_alive()
 
 
 def test_a_failing_drain_does_not_keep_the_others_from_saving(start):

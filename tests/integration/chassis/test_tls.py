@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import logging
 
 import grpc
 import pytest
@@ -89,7 +90,7 @@ def ask(target, authority, client=None):
     cert, key = (None, None) if client is None else (f.read_bytes() for f in client)
     credentials = grpc.ssl_channel_credentials(authority.file.read_bytes(), key, cert)
     with grpc.secure_channel(target, credentials) as channel:
-        return rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5).name
+        return rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=30).name
 
 
 def refused(target, authority, client=None):
@@ -106,14 +107,16 @@ def test_a_client_that_trusts_the_authority_is_served(authority, tls):
         stranger = Authority(authority.folder / "other")
         assert refused(frame.target, stranger) is grpc.StatusCode.UNAVAILABLE
         with grpc.insecure_channel(frame.target) as channel, pytest.raises(grpc.RpcError):
-            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
+            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=30)
 
 
-def test_mutual_tls_serves_only_clients_of_the_authority(authority, tls):
+def test_mutual_tls_serves_only_clients_of_the_authority(authority, tls, caplog):
     """No certificate, or one of another authority: no connection."""
     settings = {**tls, "tls_client_ca_file": authority.file}
     with framed("registry", mounting(), **settings) as frame:
-        assert ask(frame.target, authority, authority.issue("ann")) == "a"
+        with caplog.at_level(logging.INFO, "services"):
+            assert ask(frame.target, authority, authority.issue("ann")) == "a"
+        assert [r.principal for r in caplog.records if r.message == "call"] == ["ann"]
         assert refused(frame.target, authority) is grpc.StatusCode.UNAVAILABLE
         stranger = Authority(authority.folder / "other").issue("eve")
         assert refused(frame.target, authority, stranger) is grpc.StatusCode.UNAVAILABLE
@@ -157,10 +160,10 @@ def test_probes_may_ask_in_clear_on_a_port_of_their_own(authority, tls):
     ):
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", LIVENESS):
-            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            answer = health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as caught:
-            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=5)
+            rpc.RegistryServiceStub(channel).GetVersion(GET, timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
