@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.api.type.v1 import face_pb2, job_pb2, version_pb2
@@ -27,6 +27,7 @@ from mien.wire.faces import (
 from mien.wire.jobs import job_of, job_status
 from mien.wire.versions import version_message, version_of
 
+FEW = settings(max_examples=60, deadline=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 UNIT = st.floats(0, 1) | st.just(-0.0)
 SIGNED = st.floats(-1, 1)
@@ -118,6 +119,7 @@ JOBS = st.builds(
 )
 
 
+@FEW
 @given(SAMPLES)
 def test_a_sample_survives(sample):
     """Every field, and with them the digest of a manifest."""
@@ -127,6 +129,7 @@ def test_a_sample_survives(sample):
     assert Manifest((back,)).digest == Manifest((sample,)).digest
 
 
+@FEW
 @given(SAMPLES, st.binary(max_size=20))
 def test_an_item_survives(sample, image):
     """With every byte of its image."""
@@ -134,6 +137,7 @@ def test_an_item_survives(sample, image):
     assert item_of(face_pb2.Item.FromString(sent)) == Item(sample, image)
 
 
+@FEW
 @given(VERSIONS)
 def test_a_version_survives(info):
     """With provenance and licences; so does the digest of all of it."""
@@ -142,6 +146,7 @@ def test_a_version_survives(info):
     assert digest_of(back) == digest_of(info)
 
 
+@FEW
 @given(JOBS)
 def test_a_job_survives(job):
     """Its status, with what the resource around it says."""

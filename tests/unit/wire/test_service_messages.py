@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.api.registry.v1 import registry_pb2
@@ -40,6 +40,7 @@ from mien.wire import catalogue, serving, training
 
 from .test_messages import NUMBER, TEXT, UNIT, VERSIONS
 
+FEW = settings(max_examples=40, deadline=None)
 COUNT = st.integers(0, 2**63)
 MOMENT = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 LABELS = st.sampled_from(EXPRESSIONS)
@@ -77,6 +78,7 @@ def over(message, kind):
     return kind.FromString(message.SerializeToString())
 
 
+@FEW
 @given(st.builds(Entry, VERSIONS, COUNT, MOMENT))
 def test_an_entry(entry):
     """A version with its place in the history."""
@@ -84,6 +86,7 @@ def test_an_entry(entry):
     assert catalogue.entry_of(message) == entry
 
 
+@FEW
 @given(
     st.builds(
         ItemFilter,
@@ -108,6 +111,7 @@ def test_a_filter_by_unknown_words_is_refused(wrong):
     assert caught.value.reason == "FILTER"
 
 
+@FEW
 @given(
     st.builds(
         Diff,
@@ -123,6 +127,7 @@ def test_a_difference(diff):
     assert catalogue.diff_of(message) == diff
 
 
+@FEW
 @given(
     st.builds(Alias, TEXT, TEXT, TEXT, MOMENT),
     st.builds(
@@ -142,6 +147,7 @@ def test_an_alias_a_lineage_an_inspection(alias, relations, found):
     assert catalogue.verification_of(message) == found
 
 
+@FEW
 @given(WORK, TEXTS.map(tuple), st.builds(JobLog, TEXT, st.booleans()))
 def test_training_work(work, children, log):
     """What was asked, also from the job that does it."""
@@ -169,6 +175,7 @@ def test_work_that_is_none_is_refused():
         training.asked_of(training_pb2.TrainingJob(name="trial-1"))
 
 
+@FEW
 @given(
     st.builds(
         Query, st.binary(max_size=9), TEXT, st.none() | st.floats(0, 1), st.integers(0, 2**32 - 1)
@@ -187,6 +194,7 @@ def test_an_impossible_threshold_is_refused():
             serving.query_of(serving_pb2.RecogniseExpressionRequest(threshold=threshold))
 
 
+@FEW
 @given(RECOGNITIONS | st.builds(Refusal, TEXT, TEXT, TEXT, TEXT))
 def test_an_outcome(found):
     """Faces with box, probabilities, affect, abstention and lineage; or why there are none."""
@@ -194,6 +202,7 @@ def test_an_outcome(found):
     assert serving.outcome_of(message) == found
 
 
+@FEW
 @given(
     st.builds(
         Promotion,
