@@ -213,7 +213,7 @@ def _page(
     after = ""
     if token:
         try:
-            after = base64.urlsafe_b64decode(token.encode()).decode()
+            after = base64.b64decode(token, b"-_", validate=True).decode()
         except (binascii.Error, ValueError):
             raise Invalid(
                 "PAGE_TOKEN", "the page token is not one of ours", hint="start without one"

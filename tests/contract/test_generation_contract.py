@@ -26,7 +26,7 @@ SMALL = {"size_px": 32}
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(tmp_path_factory):
     """A folder of generators as training leaves them, and a damaged one."""
     root = tmp_path_factory.mktemp("generators")
     for engine in ("noise", "translate"):
@@ -196,7 +196,7 @@ def test_a_wrong_plan_is_refused_before_the_first_face(generation, monkeypatch, 
 
 def test_parameters_nested_without_end_are_refused(generation):
     """A caller cannot make anything recurse."""
-    params: dict = {}
+    params = {}
     for _ in range(100):
         params = {"identity": params}
     with pytest.raises(Invalid, match="ENGINE_PARAMS"):

@@ -58,7 +58,7 @@ class Quick:
 '''
 
 
-def plan(identities=12, *, seed=1, **params) -> FacePlan:
+def plan(identities=12, *, seed=1, **params):
     """A set of quick faces."""
     return FacePlan("quick", TWO, identities, params, seed=seed, pool="p")
 
@@ -81,7 +81,7 @@ def versions(service):
 class Service:
     """A server in a process, that may be killed and started again."""
 
-    def __init__(self, home: Path, plugins: Path) -> None:
+    def __init__(self, home, plugins):
         self.home = home
         self.data = home / "server"
         self._env = {
@@ -93,10 +93,10 @@ class Service:
             "MIEN_SERVER_DATA": str(self.data),
             "OMP_NUM_THREADS": "1",
         }
-        self.process: subprocess.Popen | None = None
+        self.process = None
         self._channel = None
 
-    def start(self) -> Service:
+    def start(self):
         """Start it and wait until it listens."""
         log = (self.home / "server.log").open("ab")
         options = ("--address", "127.0.0.1:0", "--metrics-address", "none")
@@ -115,32 +115,32 @@ class Service:
         return self
 
     @property
-    def faces(self) -> GenerationClient:
+    def faces(self):
         """A client of its faces."""
         return GenerationClient(self._channel)
 
     @property
-    def jobs(self) -> GenerationJobsClient:
+    def jobs(self):
         """A client of its jobs."""
         return GenerationJobsClient(self._channel)
 
-    def workers(self) -> list[psutil.Process]:
+    def workers(self):
         """The processes that work for it now."""
         return psutil.Process(self.process.pid).children()
 
-    def kill(self) -> None:
+    def kill(self):
         """End it as the kernel does when memory runs out."""
         self.process.kill()
         self._end()
 
-    def stop(self) -> int:
+    def stop(self):
         """Ask it to end; returns its exit code."""
         if self.process is None or self.process.poll() is not None:
             return 0
         self.process.send_signal(signal.SIGTERM)
         return self._end()
 
-    def _end(self) -> int:
+    def _end(self):
         code = self.process.wait(30)
         self.process.stdout.close()
         self._channel.close()
@@ -148,7 +148,7 @@ class Service:
 
 
 @pytest.fixture(scope="session")
-def plugins(tmp_path_factory) -> Path:
+def plugins(tmp_path_factory):
     """A folder for PYTHONPATH with the quick engine, installed as pip would."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "quick_faces.py").write_text(ENGINE)

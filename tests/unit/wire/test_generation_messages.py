@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mien.api.generation.v1 import generation_pb2 as pb
+from mien.api.type.v1 import face_pb2
 from mien.core.digest import digest_of
 from mien.core.errors import Corrupt, Invalid
 from mien.core.expression import EXPRESSIONS, Affect, Expression
@@ -40,6 +41,7 @@ from mien.wire.generation import (
     wanted_of,
 )
 
+ANGER = face_pb2.EXPRESSION_ANGER
 texts = st.text(max_size=20)
 names = st.text("ab1._-", max_size=10)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -131,13 +133,19 @@ def test_jobs(plan):
     ("message", "fields"),
     [
         (pb.FacePlan(engine="x"), {"expressions", "identities"}),
-        (pb.FacePlan(engine="x", expressions=[1, 1], identities=1), {"expressions"}),
-        (pb.FacePlan(engine="x", expressions=[0], identities=1), {"expressions"}),
-        (pb.FacePlan(expressions=[1], identities=2_000_000, pool="a/b"), {"identities", "pool"}),
-        (pb.FacePlan(expressions=[1], identities=1, images_per_cell=5000), {"images_per_cell"}),
-        (pb.FacePlan(expressions=[1], identities=1, seed=2**63), {"seed"}),
-        (pb.FacePlan(expressions=[1], identities=1, min_intensity=0.5), {"intensity"}),
-        (pb.FacePlan(expressions=[1], identities=1, max_intensity=math.nan), {"intensity"}),
+        (pb.FacePlan(engine="x", expressions=[ANGER, ANGER], identities=1), {"expressions"}),
+        (
+            pb.FacePlan(engine="x", expressions=[face_pb2.EXPRESSION_UNSPECIFIED], identities=1),
+            {"expressions"},
+        ),
+        (
+            pb.FacePlan(expressions=[ANGER], identities=2_000_000, pool="a/b"),
+            {"identities", "pool"},
+        ),
+        (pb.FacePlan(expressions=[ANGER], identities=1, images_per_cell=5000), {"images_per_cell"}),
+        (pb.FacePlan(expressions=[ANGER], identities=1, seed=2**63), {"seed"}),
+        (pb.FacePlan(expressions=[ANGER], identities=1, min_intensity=0.5), {"intensity"}),
+        (pb.FacePlan(expressions=[ANGER], identities=1, max_intensity=math.nan), {"intensity"}),
     ],
 )
 def test_wrong_plans_name_every_field(message, fields):
