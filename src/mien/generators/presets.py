@@ -44,7 +44,7 @@ _PUBLISHED = {
 }
 
 # At 48 px about thirteen minutes of one processor core.
-_MODERN = {"gamma": 0.5, "kimg": 150.0}
+_MODERN = {"gamma": 0.5, "fine": "edges", "kimg": 150.0}
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
