@@ -61,7 +61,8 @@ class Found:
 
 def engine_infos() -> tuple[EngineInfo, ...]:
     """Describe the engines of this installation, by name; only foreign ones are imported."""
-    return tuple(engine_info(name) for name in engine_names())
+    # The table of entry points is read once: looking through an installation takes 10 ms.
+    return tuple(_HOUSE.get(name) or engine_info(name) for name in engine_names())
 
 
 def engine_info(name: str) -> EngineInfo:
