@@ -93,8 +93,7 @@ class GenerationClient:
                 yield pb.MakeFacesRequest(request=wanted_message(each))
 
         outgoing = Outgoing(wanted, messages)
-        with outgoing.blame():
-            faces = begun(self._stub.MakeFaces(iter(outgoing)), face_of)
+        faces = begun(self._stub.MakeFaces(iter(outgoing)), face_of)
         return _blamed(faces, outgoing)
 
     def synthesize_affect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -84,11 +84,14 @@ class Outgoing(Generic[In, Out]):
         self._given = given
         self._write = write
         self._error: BaseException | None = None
+        self._over = False
 
     def __iter__(self) -> Iterator[Out]:
         try:
-            with closing(_generator(self._write(iter(self._given)))) as messages:
-                yield from messages
+            for message in self._write(iter(self._given)):
+                if self._over:
+                    return
+                yield message
         except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001  raised again by ``blame``
@@ -96,17 +99,17 @@ class Outgoing(Generic[In, Out]):
 
     @contextmanager
     def blame(self) -> Iterator[None]:
-        """Raise the caller's own error instead of what the server made of its broken stream."""
+        """Raise the caller's own error instead of what the server made of its broken stream.
+
+        When the block is left nothing more is read.
+        """
         try:
             yield
         except Exception:
             if self._error is not None:
                 raise self._error from None
             raise
+        finally:
+            self._over = True
         if self._error is not None:
             raise self._error
-
-
-def _generator(messages: Iterator[Out]) -> Any:
-    """Return a generator over messages: it can be closed."""
-    return (message for message in messages)
