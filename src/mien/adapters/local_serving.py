@@ -87,6 +87,7 @@ class LocalServing:
         self._trouble: Callable[[], str | None] = lambda: None
         self._look: Callable[[], None] = lambda: None
         self._champion: Champion | None = None
+        promoter.changed = self._changed
 
     # Recognising
 
@@ -244,6 +245,9 @@ class LocalServing:
             return str(error)
         return None
 
+    def _changed(self) -> None:
+        self._champion = None
+
     def recover(self) -> None:
         """Find out where things stand, and serve what is so."""
         self.promoter.recover()
@@ -252,20 +256,13 @@ class LocalServing:
     def promote(self, model: str, *, request_id: str = "", dry_run: bool = False) -> Promotion:
         """Make a registered model the champion; see ``Promoter.promote``."""
         _one_model(model.partition("/")[0].partition("@")[0])
-        try:
-            made = self.promoter.promote(model, request_id=request_id, dry_run=dry_run)
-        finally:
-            self._champion = None
+        made = self.promoter.promote(model, request_id=request_id, dry_run=dry_run)
         return self._with_loaded(made)
 
     def rollback(self, model: str = MODEL, *, request_id: str = "") -> Promotion:
         """Make the champion before this one champion again; see ``Promoter.rollback``."""
         _one_model(model or MODEL)
-        try:
-            made = self.promoter.rollback(request_id=request_id)
-        finally:
-            self._champion = None
-        return self._with_loaded(made)
+        return self._with_loaded(self.promoter.rollback(request_id=request_id))
 
     # Models
 

@@ -61,6 +61,7 @@ class Promoter:
         self.file = StateFile(home)
         self.repository, self.packages = home / "repository", home / "packages"
         self.repository.mkdir(parents=True, exist_ok=True)
+        self.changed: Callable[[], None] = lambda: None  # called when there is another champion
         self._canaries: dict[str, Golden] = {}
         # A host that is started again in the middle of an exchange must not restore what goes.
         self._front_lock = threading.RLock()
@@ -254,7 +255,8 @@ class Promoter:
             with self._front_lock:
                 self._undo(models, state, served, moved=moved)
             raise
-        self._tidy(self.state)
+        self.changed()
+        self._tidy(self.state, left=state.champion)
 
     def _undo(self, models: Models, state: State, served: Served, *, moved: bool) -> None:
         """Go back to what was; what fails here is finished by the next start."""
@@ -304,9 +306,12 @@ class Promoter:
                 hint="register the model again; look into Triton's log",
             )
 
-    def _tidy(self, state: State) -> None:
-        """Unload what is neither champion nor the one before; folders stay."""
-        kept = {s.hosted for s in (state.champion, *state.earlier[-1:]) if s}
+    def _tidy(self, state: State, left: Served | None) -> None:
+        """Unload what may no longer be asked; folders stay.
+
+        The one that was just left stays loaded: calls to it are under way, and it may come back.
+        """
+        kept = {s.hosted for s in (state.champion, left, *state.earlier[-1:]) if s}
         with suppress(MienError):
             for name in self.host.loaded():
                 if name.startswith(f"{self.front}-") and name not in kept:
@@ -321,8 +326,8 @@ class Promoter:
         named = self._alias(self._registry())
         if named is not None and named.lineage.model_version == state.moving.version:
             self._serve(state.moving)
-            done = state.moved()
-            self.file.write(done)
+            self.file.write(state.moved())
+            self.changed()
             log.warning("a promotion was finished", extra={"model": state.moving.name})
         else:
             self.file.write(state.kept())
