@@ -250,7 +250,7 @@ class FacePlan(_message.Message):
     max_intensity: _builtins.float
     """Greatest intensity, in [0, 1]."""
     pool: _builtins.str
-    """Prefix of sample ids and subjects; "" = the engine's name."""
+    """Prefix of sample ids; "" = the engine's name. Subjects are called "<engine>-<seed>:<number>"."""
     @_builtins.property
     def expressions(self) -> _containers.RepeatedScalarFieldContainer[_face_pb2.Expression.ValueType]:
         """Labels, each as often as every other."""

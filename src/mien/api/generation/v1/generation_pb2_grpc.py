@@ -116,15 +116,19 @@ class GenerationServiceServicer:
 
     def StreamFaces(self, request, context):
         """Makes a balanced set of faces: every identity in every expression, one face a message.
-        Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, ENGINE_PARAMS, FACE_PLAN, ASSET_MISSING.
+        Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, UNKNOWN_EXPRESSION, ENGINE_PARAMS, OTHER_ENGINE,
+        OTHER_LABEL_SPACE, FACE_PLAN, INTENSITY_UNSUPPORTED, ASSET_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MakeFaces(self, request_iterator, context):
-        """Makes exactly the faces that are asked for, in order, one a message.
-        Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, IMAGE.
+        """Makes exactly the faces that are asked for, in order, one a message. An engine with a network
+        answers when it has a batch of requests, or all there are.
+        Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, AFFECT_UNSUPPORTED, SOURCE_MISSING,
+        SOURCE_UNUSED, NO_FACE, LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT,
+        TRUNCATED_IMAGE, BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +136,9 @@ class GenerationServiceServicer:
 
     def SynthesizeAffect(self, request, context):
         """Deforms a photo: any expression at any intensity, or a point of the affect plane.
-        Reasons: FACE_REQUEST, IMAGE, NO_FACE, ASSET_MISSING.
+        Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, AFFECT_UNSUPPORTED, NO_FACE, ASSET_MISSING,
+        LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+        BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,7 +146,9 @@ class GenerationServiceServicer:
 
     def TranslateExpression(self, request, context):
         """Translates the expression of a photo with a trained generator.
-        Reasons: FACE_REQUEST, IMAGE, NO_FACE, UNKNOWN_GENERATOR.
+        Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, UNKNOWN_GENERATOR, OTHER_ENGINE, OTHER_LABEL_SPACE,
+        NO_FACE, ASSET_MISSING, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+        BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

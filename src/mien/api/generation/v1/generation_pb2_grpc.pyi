@@ -45,19 +45,27 @@ class GenerationServiceStub:
     """
     StreamFaces: _grpc.UnaryStreamMultiCallable[_generation_pb2.StreamFacesRequest, _generation_pb2.Face]
     """Makes a balanced set of faces: every identity in every expression, one face a message.
-    Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, ENGINE_PARAMS, FACE_PLAN, ASSET_MISSING.
+    Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, UNKNOWN_EXPRESSION, ENGINE_PARAMS, OTHER_ENGINE,
+    OTHER_LABEL_SPACE, FACE_PLAN, INTENSITY_UNSUPPORTED, ASSET_MISSING.
     """
     MakeFaces: _grpc.StreamStreamMultiCallable[_generation_pb2.MakeFacesRequest, _generation_pb2.Face]
-    """Makes exactly the faces that are asked for, in order, one a message.
-    Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, IMAGE.
+    """Makes exactly the faces that are asked for, in order, one a message. An engine with a network
+    answers when it has a batch of requests, or all there are.
+    Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, AFFECT_UNSUPPORTED, SOURCE_MISSING,
+    SOURCE_UNUSED, NO_FACE, LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT,
+    TRUNCATED_IMAGE, BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     SynthesizeAffect: _grpc.UnaryUnaryMultiCallable[_generation_pb2.SynthesizeAffectRequest, _generation_pb2.Face]
     """Deforms a photo: any expression at any intensity, or a point of the affect plane.
-    Reasons: FACE_REQUEST, IMAGE, NO_FACE, ASSET_MISSING.
+    Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, AFFECT_UNSUPPORTED, NO_FACE, ASSET_MISSING,
+    LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+    BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     TranslateExpression: _grpc.UnaryUnaryMultiCallable[_generation_pb2.TranslateExpressionRequest, _generation_pb2.Face]
     """Translates the expression of a photo with a trained generator.
-    Reasons: FACE_REQUEST, IMAGE, NO_FACE, UNKNOWN_GENERATOR.
+    Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, UNKNOWN_GENERATOR, OTHER_ENGINE, OTHER_LABEL_SPACE,
+    NO_FACE, ASSET_MISSING, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+    BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     CreateGenerationJob: _grpc.UnaryUnaryMultiCallable[_generation_pb2.CreateGenerationJobRequest, _generation_pb2.GenerationJob]
     """Starts a job that writes a version, in shards.
@@ -97,19 +105,27 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     """
     StreamFaces: _aio.UnaryStreamMultiCallable[_generation_pb2.StreamFacesRequest, _generation_pb2.Face]  # type: ignore[assignment]
     """Makes a balanced set of faces: every identity in every expression, one face a message.
-    Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, ENGINE_PARAMS, FACE_PLAN, ASSET_MISSING.
+    Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, UNKNOWN_EXPRESSION, ENGINE_PARAMS, OTHER_ENGINE,
+    OTHER_LABEL_SPACE, FACE_PLAN, INTENSITY_UNSUPPORTED, ASSET_MISSING.
     """
     MakeFaces: _aio.StreamStreamMultiCallable[_generation_pb2.MakeFacesRequest, _generation_pb2.Face]  # type: ignore[assignment]
-    """Makes exactly the faces that are asked for, in order, one a message.
-    Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, IMAGE.
+    """Makes exactly the faces that are asked for, in order, one a message. An engine with a network
+    answers when it has a batch of requests, or all there are.
+    Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, AFFECT_UNSUPPORTED, SOURCE_MISSING,
+    SOURCE_UNUSED, NO_FACE, LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT,
+    TRUNCATED_IMAGE, BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     SynthesizeAffect: _aio.UnaryUnaryMultiCallable[_generation_pb2.SynthesizeAffectRequest, _generation_pb2.Face]  # type: ignore[assignment]
     """Deforms a photo: any expression at any intensity, or a point of the affect plane.
-    Reasons: FACE_REQUEST, IMAGE, NO_FACE, ASSET_MISSING.
+    Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, AFFECT_UNSUPPORTED, NO_FACE, ASSET_MISSING,
+    LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+    BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     TranslateExpression: _aio.UnaryUnaryMultiCallable[_generation_pb2.TranslateExpressionRequest, _generation_pb2.Face]  # type: ignore[assignment]
     """Translates the expression of a photo with a trained generator.
-    Reasons: FACE_REQUEST, IMAGE, NO_FACE, UNKNOWN_GENERATOR.
+    Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, UNKNOWN_GENERATOR, OTHER_ENGINE, OTHER_LABEL_SPACE,
+    NO_FACE, ASSET_MISSING, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+    BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
     """
     CreateGenerationJob: _aio.UnaryUnaryMultiCallable[_generation_pb2.CreateGenerationJobRequest, _generation_pb2.GenerationJob]  # type: ignore[assignment]
     """Starts a job that writes a version, in shards.
@@ -164,7 +180,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.Face], _abc.AsyncIterator[_generation_pb2.Face]]:
         """Makes a balanced set of faces: every identity in every expression, one face a message.
-        Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, ENGINE_PARAMS, FACE_PLAN, ASSET_MISSING.
+        Reasons: UNKNOWN_ENGINE, UNKNOWN_GENERATOR, UNKNOWN_EXPRESSION, ENGINE_PARAMS, OTHER_ENGINE,
+        OTHER_LABEL_SPACE, FACE_PLAN, INTENSITY_UNSUPPORTED, ASSET_MISSING.
         """
 
     @_abc_1.abstractmethod
@@ -173,8 +190,11 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_generation_pb2.MakeFacesRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_pb2.Face], _abc.AsyncIterator[_generation_pb2.Face]]:
-        """Makes exactly the faces that are asked for, in order, one a message.
-        Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, IMAGE.
+        """Makes exactly the faces that are asked for, in order, one a message. An engine with a network
+        answers when it has a batch of requests, or all there are.
+        Reasons: those of StreamFaces, STREAM_HEADER, FACE_REQUEST, AFFECT_UNSUPPORTED, SOURCE_MISSING,
+        SOURCE_UNUSED, NO_FACE, LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT,
+        TRUNCATED_IMAGE, BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
 
     @_abc_1.abstractmethod
@@ -184,7 +204,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.Face, _abc.Awaitable[_generation_pb2.Face]]:
         """Deforms a photo: any expression at any intensity, or a point of the affect plane.
-        Reasons: FACE_REQUEST, IMAGE, NO_FACE, ASSET_MISSING.
+        Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, AFFECT_UNSUPPORTED, NO_FACE, ASSET_MISSING,
+        LANDMARKS_SHAPE, LANDMARKS_OUTSIDE, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+        BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
 
     @_abc_1.abstractmethod
@@ -194,7 +216,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_generation_pb2.Face, _abc.Awaitable[_generation_pb2.Face]]:
         """Translates the expression of a photo with a trained generator.
-        Reasons: FACE_REQUEST, IMAGE, NO_FACE, UNKNOWN_GENERATOR.
+        Reasons: FACE_REQUEST, UNKNOWN_EXPRESSION, UNKNOWN_GENERATOR, OTHER_ENGINE, OTHER_LABEL_SPACE,
+        NO_FACE, ASSET_MISSING, EMPTY_IMAGE, UNSUPPORTED_FORMAT, TRUNCATED_IMAGE,
+        BROKEN_IMAGE, IMAGE_TOO_LARGE, IMAGE_TOO_MANY_PIXELS, IMAGE_TOO_SLOW.
         """
 
     @_abc_1.abstractmethod
