@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from mien.adapters.catalogue_registry import open_registry
 from mien.core.catalogue import ItemFilter, Verification
 from mien.core.digest import digest_bytes
 from mien.core.errors import AlreadyExists, Conflict, Corrupt, Invalid, NotFound
 from mien.core.expression import Expression
-from mien.core.manifest import Licence, Manifest, Provenance, VersionInfo
+from mien.core.manifest import Licence, Manifest, Provenance
 from mien.core.ports import Registry
-from mien.core.sample import Item, Sample
-from mien.registry import name_index
+from mien.core.sample import Item
 from mien.registry.folder_registry import FolderRegistry
 from mien.registry.write import write_version
+from tests.contract.registry_faces import FREE, MADE, at_once, create, faces, spoil
 from tests.contract.stores import bucket_url, object_store, postgres, postgres_url
 from tests.contract.wired import registry_service
 
@@ -34,23 +31,11 @@ Opener = Callable[[], Registry]
 REGISTRIES: dict[str, Callable[[Path, pytest.FixtureRequest], Opener]] = {
     "folder": lambda folder, _: lambda: FolderRegistry(folder),
     "sqlite": lambda folder, _: lambda: open_registry("", "", folder),
-    "postgres": lambda folder, request: _on_postgres(folder, request),  # noqa: PLW0108 - defined below
+    "postgres": lambda folder, request: _on_postgres(folder, request),  # noqa: PLW0108
     "s3": lambda folder, request: _on_s3(folder, request),  # noqa: PLW0108
     "wire": registry_service,
 }
-MADE = Provenance("contract", {"seed": 3}, {"source": "f" * 64}, code="0", device="cpu")
 ORIGINS = ("real", "synthetic")
-FREE = {"a": Licence("CC0-1.0", True, "no person is shown", "")}
-
-
-def faces(count: int, mark: int = 0) -> list[Item]:
-    return [
-        Item(
-            Sample(id=f"a/{i:03d}", source="a", subject=f"a:{i // 2}", attributes={"age": "é"}),
-            b"image %d of %d" % (i, mark),
-        )
-        for i in range(count)
-    ]
 
 
 @pytest.fixture(params=list(REGISTRIES))
@@ -80,11 +65,6 @@ def _on_s3(folder: Path, request: pytest.FixtureRequest) -> Opener:
     request.getfixturevalue("s3_server")
     url = bucket_url()
     return lambda: open_registry("", url, folder)
-
-
-def create(registry: Registry, name: str, items: Iterable[Item], **changes: Any) -> VersionInfo:
-    plain: dict[str, Any] = {"provenance": MADE, "licences": FREE, **changes}
-    return registry.create(name, items, **plain)
 
 
 def test_what_is_created_is_found_by_name_and_digest(make):
@@ -434,88 +414,3 @@ def test_a_wrong_byte_is_named_by_its_item(make, tmp_path):
     assert create(registry, "faces", faces(7)).digest == info.digest
     assert registry.verify("faces") == Verification(info.digest, 7, ())
     assert len(list(make().items("faces"))) == 7
-
-
-def at_once(count: int, work: Callable[[int], None]) -> None:
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def spoil(store: Path, right: bytes, wrong: bytes) -> None:
-    """Change bytes wherever a registry keeps them: on this disk or in the buckets."""
-    if "AWS_ENDPOINT_URL" in os.environ:
-        import s3fs
-
-        s3 = s3fs.S3FileSystem()
-        s3.invalidate_cache()
-        for path in (p for bucket in s3.ls("") for p in s3.find(bucket) if p.endswith(".parquet")):
-            data = s3.cat_file(path)
-            if right in data:
-                s3.pipe_file(path, data.replace(right, wrong))
-    for file in store.rglob("*.parquet"):
-        data = file.read_bytes()
-        if right in data:
-            file.write_bytes(data.replace(right, wrong))
-
-
-def _create_in_process(root, number):
-    registry = FolderRegistry(root)
-    for round_number in range(2):
-        create(registry, f"p{number}-{round_number}", faces(20, number % 2))
-
-
-def test_many_processes_share_a_folder(tmp_path):
-    """The folder registry's own promise: the index keeps every line."""
-    context = multiprocessing.get_context("spawn")
-    root = tmp_path / "store"
-    workers = [context.Process(target=_create_in_process, args=(root, n)) for n in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [w.exitcode for w in workers] == [0] * 3
-    registry = FolderRegistry(root)
-    assert len(registry.versions()) == 6
-    assert len(list((root / "versions").iterdir())) == 2
-    assert sorted(p.name for p in root.iterdir()) == [".lock", "names.jsonl", "versions"]
-
-
-def test_a_locked_index_is_a_conflict(tmp_path, monkeypatch):
-    """Another process that never lets go: said, and tried again later it works."""
-    monkeypatch.setattr(name_index, "_LOCK_TIMEOUT_S", 0.05)
-    registry = FolderRegistry(tmp_path)
-    create(registry, "one", faces(2))
-    with FileLock(tmp_path / ".lock"), pytest.raises(Conflict) as caught:
-        create(registry, "two", faces(3))
-    assert caught.value.reason == "REGISTRY_LOCKED"
-    assert [v.name for v in registry.versions()] == ["one"]
-    create(registry, "two", faces(3))
-    assert [v.name for v in registry.versions()] == ["one", "two"]
-
-
-def test_damage_in_a_folder_is_named(tmp_path):
-    """A wrong byte in an image, a swapped folder, a broken index."""
-    root = tmp_path / "store"
-    registry = FolderRegistry(root)
-    one, two = create(registry, "one", faces(3)), create(registry, "two", faces(4))
-    shard = root / "versions" / one.digest / "shards" / "00000.parquet"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole.replace(b"image 1", b"imagE 1"))
-    with pytest.raises(Corrupt) as caught:
-        list(registry.items("one"))
-    assert caught.value.details == {"item": "a/001"}
-    shard.write_bytes(whole)
-
-    (root / "versions" / one.digest).rename(root / "aside")
-    (root / "versions" / two.digest).rename(root / "versions" / one.digest)
-    with pytest.raises(Corrupt):
-        registry.get("one")
-
-    for line in (b"{", b"[]\n", b'{"name": "x", "digest": "../../etc"}\n'):
-        (root / "names.jsonl").write_bytes(line)
-        with pytest.raises(Corrupt) as caught:
-            registry.versions()
-        assert caught.value.reason == "NAME_INDEX"

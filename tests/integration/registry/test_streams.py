@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -72,7 +73,7 @@ def nothing_left(home: Path) -> bool:
     return not versions.exists() or not list(versions.glob(".*"))
 
 
-def wait_until(true) -> bool:
+def wait_until(true: Callable[[], bool]) -> bool:
     until = time.monotonic() + 10
     while not true() and time.monotonic() < until:
         time.sleep(0.01)
