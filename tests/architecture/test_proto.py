@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +77,42 @@ def test_what_has_no_side_effects_needs_no_writer(path, method):
         assert POLICIES[path].role == "viewer"
     elif not method.client_streaming:
         assert POLICIES[path].role != "viewer"
+
+
+def test_the_committed_stubs_are_those_of_the_protos(tmp_path):
+    """`make proto` was run after the last change."""
+    pytest.importorskip("grpc_tools", reason="SKIPPED: grpcio-tools is not installed")
+    plugins = Path(sys.executable).parent
+    if not (plugins / "protoc-gen-mypy").exists():
+        pytest.skip("SKIPPED: mypy-protobuf is not installed")
+    files = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "proto").rglob("*.proto"))]
+    outs = ["python_out=", "grpc_python_out=", "mypy_out=quiet:", "mypy_grpc_out=quiet:"]
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "grpc_tools.protoc", "-Iproto"),
+            *(f"--{out}{tmp_path}" for out in outs),
+            *files,
+        ],
+        cwd=ROOT,
+        check=True,
+        env={**os.environ, "PATH": f"{plugins}:{os.environ['PATH']}"},
+    )
+    made = {p.relative_to(tmp_path): p.read_text() for p in tmp_path.rglob("*.py*")}
+    assert len(made) == 4 * len(files)
+    assert [str(p) for p, text in made.items() if (ROOT / "src" / p).read_text() != text] == []
+
+
+@pytest.mark.parametrize(("strict", "code"), [("", 0), ("1", 1)])
+def test_a_machine_without_buf_says_what_it_skips(strict, code, tmp_path):
+    """And fails when everything is wanted."""
+    for tool in ("bash", "dirname"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    done = subprocess.run(
+        ["bash", str(ROOT / "proto" / "check.sh")],
+        env={"PATH": str(tmp_path), "CHECK_STRICT": strict},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert "SKIPPED buf: neither buf nor npx is on the PATH" in done.stdout

@@ -107,6 +107,11 @@ def _as_ours(error: Exception) -> MienError | None:
     """Translate what the machine refuses into one of our errors."""
     if isinstance(error, MienError):
         return error
+    if _is_a(error, "RpcError"):
+        from mien.wire.errors import last_words
+
+        failed: Any = error
+        return last_words(failed)
     if isinstance(error, MemoryError):
         return Exhausted("OUT_OF_MEMORY", "there is not enough memory", hint="lower MIEN_WORKERS")
     if not isinstance(error, OSError) or error.errno not in _REFUSALS:

@@ -128,6 +128,19 @@ def error_of(failed: grpc.RpcError) -> MienError | None:
     )
 
 
+def last_words(failed: grpc.RpcError) -> MienError:
+    """Return an error for people, whatever a call failed of: late, cancelled and internal too."""
+    error = error_of(failed)
+    if error is not None:
+        return error
+    call: object = failed
+    if not isinstance(call, grpc.Call):
+        return Unavailable("RPC", f"a call failed: {failed}", hint="try again")
+    code = call.code()
+    hint = "the service's log says more" if code == grpc.StatusCode.INTERNAL else "try again"
+    return Unavailable(code.name, f"the service said: {call.details()}", hint=hint)
+
+
 def retry_after_s(error: MienError) -> float | None:
     """Read how long to wait before trying again; None when nothing is said."""
     try:

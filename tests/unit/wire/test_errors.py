@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 
 from mien.core.errors import ERRORS, Exhausted, Invalid, NotFound, Unavailable, invalid_fields
 from mien.wire.channel import open_channel, translated
-from mien.wire.errors import CODES, error_of, internal_status, retry_after_s, status_of
+from mien.wire.errors import (
+    CODES,
+    error_of,
+    internal_status,
+    last_words,
+    retry_after_s,
+    status_of,
+)
 
 PLAIN = SimpleNamespace(token_file=None, tls_ca_file=None, tls_cert_file=None, tls_key_file=None)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -173,6 +180,23 @@ def test_an_unforeseen_error_tells_only_its_request(wire):
         call(Empty())
     assert caught.value.code() == grpc.StatusCode.INTERNAL
     assert caught.value.details() == "internal error (request r77)"
+
+
+def test_people_are_told_of_any_failed_call(wire):
+    """In a sentence, with what to do."""
+    raising, call = wire
+    raising.answer = lambda _: time.sleep(0.5)
+    with pytest.raises(grpc.RpcError) as late:
+        call(Empty(), timeout=0.05)
+    assert last_words(late.value).reason == "DEADLINE_EXCEEDED"
+    raising.answer = lambda context: context.abort_with_status(
+        rpc_status.to_status(internal_status("r77"))
+    )
+    with pytest.raises(grpc.RpcError) as internal:
+        call(Empty())
+    told = last_words(internal.value)
+    assert (told.reason, "request r77" in told.message) == ("INTERNAL", True)
+    assert "log" in told.hint
 
 
 def test_what_others_say_becomes_a_domain_error_too(wire):
