@@ -13,7 +13,7 @@ from types import FrameType
 
 from mien.core.errors import EXIT_DONE, EXIT_FAILED, EXIT_TERMINATED, MienError
 from services.chassis.frame import Frame
-from services.chassis.settings import ServerSettings, load_settings
+from services.chassis.settings import ServerSettings, load_settings, unread_variables
 
 Mount = Callable[[Frame], None]
 log = logging.getLogger(__name__)
@@ -82,6 +82,11 @@ def _log(settings: ServerSettings) -> None:
 
     configure(settings.log_level, settings.log_format)
     logging.getLogger("services").setLevel(settings.log_level.upper())
+    for name, near in unread_variables(os.environ).items():
+        hint = f"did you mean {near}?" if near else "unset it"
+        log.warning(
+            "settings", extra={"what": f"{name} is set, but nothing reads it", "hint": hint}
+        )
 
 
 def _listen_to_signals() -> threading.Event:

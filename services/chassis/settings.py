@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -126,6 +128,13 @@ def load_settings(**given: object) -> ServerSettings:
     except ValidationError as error:
         wrong = {_variable(e["loc"]): e["msg"] for e in error.errors()}
         raise invalid_fields("SERVER_SETTINGS", "the server's settings are wrong", wrong) from None
+
+
+def unread_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Find ``MIEN_SERVER_*`` variables that nothing reads → the known name they resemble, or ""."""
+    known = [PREFIX + name.upper() for name in ServerSettings.model_fields]
+    unread = sorted(n for n in environ if n.startswith(PREFIX) and n not in known)
+    return {n: next(iter(difflib.get_close_matches(n, known, n=1)), "") for n in unread}
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
