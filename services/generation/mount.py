@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 from mien.adapters.generation_jobs import KIND, LocalGenerationJobs
@@ -16,6 +17,7 @@ from services.chassis.frame import Frame
 from services.generation.servicer import GenerationServicer
 
 SERVICE = "mien.api.generation.v1.GenerationService"
+_SHARE = 0.8  # of the time a stopping service has, for its workers: the rest is for writing it down
 
 
 def mount(frame: Frame) -> None:
@@ -36,9 +38,9 @@ def mount(frame: Frame) -> None:
             command=(sys.executable, "-m", "mien"),
             log_dir=home / "logs",
             retries=settings.retries,
-            grace_s=min(settings.grace_s, frame.settings.grace_s),
+            grace_s=min(settings.grace_s, _SHARE * frame.settings.grace_s),
         ),
-        lambda: _registry(settings, home),
+        cache(lambda: _registry(settings, home)),
         home / "jobs",
         assets=settings.assets,
     )
@@ -60,4 +62,4 @@ def _registry(settings: Settings, home: Path) -> Registry:
         return RegistryClient(open_channel(settings.registry_target, settings))
     from mien.registry.folder_registry import FolderRegistry
 
-    return FolderRegistry(home / "registry", duplicates="keep")
+    return FolderRegistry(home / "registry")

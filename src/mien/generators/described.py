@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 FILE = "generator.json"
 _FOLDER = "generator"  # what training calls the folder below the generator's own
+_PLACE = ("data", "train_generator")  # where a project has its own: they go by their own names
 _DEPTH = 4  # a project's generators lie in data/train_generator/<name>/generator
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _LARGEST = 64 << 20
@@ -84,14 +85,14 @@ def engine_info(name: str) -> EngineInfo:
 def find_generators(roots: Sequence[Path]) -> dict[str, Found]:
     """Find the trained generators below some folders, by name.
 
-    A generator is named by its place below its root. Links are not followed; what is damaged is
+    A generator is named by its place below its root; one of a project that is a root, by the
+    name it has there. Links are not followed; what is damaged is
     left out, with a word in the log. Of two with one name, the first root's is taken.
     """
     found: dict[str, Found] = {}
     for root in roots:
         for folder, parts in _folders(root.resolve(), (), _DEPTH):
-            named = parts[:-1] if len(parts) > 1 and parts[-1] == _FOLDER else parts
-            name = "/".join(named) or root.name
+            name = _name(parts) or root.name
             described = _described(folder, name)
             if described is not None:
                 found.setdefault(name, described)
@@ -147,6 +148,11 @@ def _folder(name: Any, known: Mapping[str, Found]) -> str:
         f"there is no generator {shown}",
         hint=f"known: {', '.join(list(known)[:20])}" if known else "none lies where this looks",
     )
+
+
+def _name(parts: tuple[str, ...]) -> str:
+    named = parts[:-1] if len(parts) > 1 and parts[-1] == _FOLDER else parts
+    return "/".join(named[2:] if len(named) > 2 and named[:2] == _PLACE else named)
 
 
 def _folders(

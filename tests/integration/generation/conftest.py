@@ -54,6 +54,8 @@ class Quick:
                 os._exit(9)
             seed = seed_of(self.digest, r.seed, r.identity, r.expression, r.variation)
             pixels = np.random.default_rng(seed).integers(0, 256, (self.size_px, self.size_px, 3))
+            if self.end == "alike":
+                pixels[:] = 0
             yield GeneratedFace(r, pixels.astype(np.uint8))
 '''
 

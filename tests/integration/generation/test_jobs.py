@@ -25,6 +25,13 @@ def test_a_job_makes_one_balanced_version(calm):
     assert not list((calm.data / "generation" / "jobs").glob("*"))
 
 
+def test_faces_that_are_all_alike_are_a_version_too(calm):
+    """As the stage keeps them: whoever judges the pool will say what it is worth."""
+    job = ended(calm, calm.jobs.create(plan(3, end="alike"), "alike").name)
+    assert job.state == "SUCCEEDED", job.failure
+    assert job.result["version"]["rows"] == 6
+
+
 def test_asked_for_twice_it_is_done_once(calm):
     """By request or by what is asked; another question under a known request is refused."""
     first = calm.jobs.create(plan(2), "once", request_id="r")

@@ -25,7 +25,7 @@ class Doomed:
     """A folder registry whose owner is stopped right after, or before, the first commits."""
 
     def __init__(self, root, before: Sequence[Exception] = (), after: Sequence[Exception] = ()):
-        self.real = FolderRegistry(root, duplicates="keep")
+        self.real = FolderRegistry(root)
         self.before, self.after = list(before), list(after)
         self.commits = 0
 
