@@ -21,6 +21,7 @@ from mien.core.errors import (
     Invalid,
     MienError,
     NotFound,
+    Unavailable,
     WrongState,
     invalid_fields,
 )
@@ -42,6 +43,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SAID = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z0-9_]+)\]$", re.MULTILINE)
 _HINTED = re.compile(r"^mien: hint: (.*)$", re.MULTILINE)
 _TOLD_EVERY_S = 0.5
+_REGISTRY_S = 120.0  # a registry that does not answer is waited for
+_AGAIN_S = 1.0
 _ROUNDS = 3  # a damaged shard is made again so often
 
 
@@ -214,11 +217,35 @@ class LocalGenerationJobs:
         )
 
     def _commit(self, job: Job, planned: ShardPlan, path: Path, hooks: JobHooks) -> VersionInfo:
-        """Stream the shards into one version; the same request never commits twice."""
+        """Stream the shards into one version; a registry that is away is waited for.
+
+        The same request never commits twice, so that it may be repeated.
+        """
+        until = time.monotonic() + _REGISTRY_S
+        while True:
+            try:
+                info = self._freeze(job, planned, path, hooks)
+                break
+            except Unavailable:
+                if time.monotonic() > until:
+                    raise
+            hooks.progress(
+                planned.faces.faces, planned.faces.faces, "faces", "waits for a registry"
+            )
+            _pause(hooks)
+        if info.rows != planned.faces.faces:
+            raise Corrupt(
+                "POOL_UNBALANCED",
+                f"the version holds {info.rows} faces, {planned.faces.faces} were made",
+                hint="verify the registry",
+            )
+        return info
+
+    def _freeze(self, job: Job, planned: ShardPlan, path: Path, hooks: JobHooks) -> VersionInfo:
         from mien.generators.rows import INVENTED
 
         faces = planned.faces
-        info = self._registry().create(
+        return self._registry().create(
             job.spec["version_name"],
             _items(planned, path, hooks),
             provenance=Provenance(
@@ -229,15 +256,8 @@ class LocalGenerationJobs:
             ),
             licences={faces.source: INVENTED},
             request_id=job.name,
-            keep_duplicates=True,
+            keep_duplicates=True,  # a weak generator may show two labels with one picture
         )
-        if info.rows != faces.faces:
-            raise Corrupt(
-                "POOL_UNBALANCED",
-                f"the version holds {info.rows} faces, {faces.faces} were made",
-                hint="verify the registry",
-            )
-        return info
 
 
 class _News:
@@ -339,6 +359,14 @@ def _items(planned: ShardPlan, path: Path, hooks: JobHooks) -> Iterator[Item]:
             raise Interrupted("stopped before the commit; finished shards are kept")
         hooks.progress(total, total, "faces", f"freezes shard {index} of {planned.shards}")
         yield from open_version(shard_folder(path, index)).items()
+
+
+def _pause(hooks: JobHooks) -> None:
+    until = time.monotonic() + _AGAIN_S
+    while time.monotonic() < until:
+        if hooks.cancelled():
+            raise Interrupted("stopped before the commit; finished shards are kept")
+        time.sleep(0.05)
 
 
 def _check(plan: FacePlan, version_name: str, shard_identities: int) -> None:

@@ -65,10 +65,15 @@ def plan(identities=12, *, seed=1, **params):
     return FacePlan("quick", TWO, identities, params, seed=seed, pool="p")
 
 
-def ended(service, name):
+def ended_of(jobs, name):
     """Wait for a job's end."""
-    *_, last = service.jobs.watch(name)
+    *_, last = jobs.watch(name)
     return last
+
+
+def ended(service, name):
+    """Wait for the end of a job of a service."""
+    return ended_of(service.jobs, name)
 
 
 def versions(service):

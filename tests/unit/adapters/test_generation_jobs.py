@@ -10,7 +10,7 @@ from mien.adapters.generation_jobs import LocalGenerationJobs, failure_of
 from mien.adapters.job_book import JobBook
 from mien.adapters.local_executor import InlineExecutor
 from mien.cli.main import run as mien
-from mien.core.errors import Exhausted, Interrupted
+from mien.core.errors import Exhausted, Interrupted, Unavailable
 from mien.core.expression import Expression
 from mien.core.generation import FacePlan
 from mien.core.tasks import TaskResult
@@ -84,6 +84,17 @@ def test_stopped_within_the_commit(make, tmp_path):
     job = ended(jobs, jobs.create(PLAN, "one", shard_identities=2).name)
     assert job.state == "SUCCEEDED"
     assert (job.tries, registry.commits) == (2, 1)
+
+
+def test_a_registry_that_is_away_is_waited_for(make, tmp_path):
+    """The job does not fail because another service starts again."""
+    away = Unavailable("REGISTRY_UNAVAILABLE", "the registry does not answer")
+    registry = Doomed(tmp_path / "r", before=[away], after=[away])
+    jobs = make(registry)
+    job = ended(jobs, jobs.create(PLAN, "one", shard_identities=2).name)
+    assert job.state == "SUCCEEDED", job.failure
+    assert (job.tries, registry.commits) == (1, 2)
+    assert len(registry.real.versions()) == 1
 
 
 def test_a_full_disk_fails_the_job_and_its_shards_are_kept(make, tmp_path):
