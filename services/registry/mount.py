@@ -13,10 +13,11 @@ def mount(frame: Frame) -> None:
 
     Raises:
         Invalid: ``DATABASE_URL``, ``BLOBS_URL``, ``CATALOGUE_FORMAT``.
-        Unavailable: ``DATABASE_UNAVAILABLE``.
+        Unavailable: ``DATABASE_UNAVAILABLE``. Exhausted: ``DISK_FULL``.
     """
     settings = frame.settings
     registry = open_registry(settings.database_url, settings.blobs_url, frame.home)
+    registry.clean()
     servicer = RegistryServicer(registry, settings.import_roots)
     frame.add(add_RegistryServiceServicer_to_server, servicer, SERVICE)
     frame.ready(registry.why_not, service=SERVICE)

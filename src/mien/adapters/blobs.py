@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -186,10 +185,9 @@ class RemoteBlobs:
     @contextmanager
     def fresh(self, location: str) -> Iterator[Path]:
         """Fetch the version into a folder of its own."""
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.scratch, prefix="verify-") as folder:
-            self._fetch(location, Path(folder))
-            yield Path(folder)
+        with staged(self.scratch / "fresh") as folder:
+            self._fetch(location, folder)
+            yield folder
 
     def forget(self, location: str) -> None:
         """Drop the cached folder; the next reader fetches it again."""

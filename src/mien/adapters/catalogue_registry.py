@@ -178,6 +178,11 @@ class CatalogueRegistry:
         except (Corrupt, NotFound) as error:
             return Verification(digest, 0, (error.message,))
 
+    def clean(self) -> None:
+        """Remove what killed writers left half-written; living writers are not touched."""
+        with self._blobs.staging():
+            pass
+
     def why_not(self) -> str | None:
         """Say why nothing can be read or written just now; None = all is well."""
         try:

@@ -84,6 +84,7 @@ HEAD = Table(
 FORMAT = 1
 _LOCK_KEY = 0x6D69656E  # "mien": of PostgreSQL's advisory lock while tables are made
 _BUSY_MS = 30_000
+_LOCKED = ("55P03", "40001", "40P01")  # PostgreSQL: lock not available, serialisation, deadlock
 
 
 def open_tables(url: str) -> Engine:
@@ -103,7 +104,9 @@ def open_tables(url: str) -> Engine:
     try:
         parsed = make_url(url)
         sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database:
+        if sqlite:
+            if not parsed.database or parsed.database == ":memory:":
+                raise ArgumentError("a database in memory is not shared by threads")
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, pool_pre_ping=not sqlite, pool_size=16, max_overflow=64)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -115,6 +118,8 @@ def open_tables(url: str) -> Engine:
     if sqlite:
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgres)
     with writing(engine) as connection:
         if not sqlite:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK_KEY})"))
@@ -158,13 +163,14 @@ def _named() -> Iterator[None]:
 def _in_our_words(cause: BaseException | None) -> Conflict | Corrupt | Exhausted | Unavailable:
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
     said = str(cause).strip().partition("\n")[0]
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    state = getattr(cause, "sqlstate", "") or ""
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or state in _LOCKED:
         return Conflict(
             "REGISTRY_LOCKED",
             f"the catalogue stays locked by another process ({said})",
             hint="try again; if it lasts, see which process keeps the database open",
         )
-    if code == sqlite3.SQLITE_FULL or getattr(cause, "sqlstate", "") == "53100":
+    if code == sqlite3.SQLITE_FULL or state == "53100":
         return Exhausted(
             "DISK_FULL",
             f"no space is left for the catalogue ({said})",
@@ -197,3 +203,8 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     reads = connection.get_execution_options().get("reads", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if not connection.get_execution_options().get("reads", False):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_BUSY_MS}")

@@ -83,8 +83,8 @@ def read_info(folder: Path) -> tuple[VersionInfo, str]:
     """
     path = folder / INFO
     try:
-        if path.is_symlink():
-            raise corrupt("VERSION_FILE", f"{path} is a link, which a version must not hold")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise corrupt("VERSION_FILE", f"{path} is a link or no file, which it must be")
         plain = orjson.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(

@@ -67,7 +67,9 @@ def test_every_flipped_region_is_noticed(version, file):
     open_version(version.folder).verify()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(file=st.sampled_from(FILES), at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_wrong_byte_never_comes_out(version, file, at, flip):
     """Streaming raises, or hands out exactly what was written (the byte was not part of it)."""
