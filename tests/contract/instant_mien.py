@@ -6,6 +6,7 @@ A project's params.yaml is ``trials: [{...}, …]``, its prepared data nothing.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import sys
@@ -54,15 +55,12 @@ def count(wanted, folder, result):
     """Count; ``twice`` is left where two were at it at once."""
     if result.exists():
         return EXIT_DONE
-    at_work = folder / "at_work"
-    try:
-        at_work.touch(exist_ok=False)
-    except FileExistsError:
-        (folder / "twice").touch()
-    try:
+    with (folder / "at_work").open("a") as at_work:
+        try:
+            fcntl.flock(at_work, fcntl.LOCK_EX | fcntl.LOCK_NB)  # let go of however this ends
+        except BlockingIOError:
+            (folder / "twice").touch()
         return count_on(wanted, folder, result)
-    finally:
-        at_work.unlink(missing_ok=True)
 
 
 def count_on(wanted, folder, result):

@@ -145,6 +145,7 @@ class _Pool:
         self.leaving: list[WorkerProcess] = []
         self.selector = selectors.DefaultSelector()
         self.started = 0
+        self.stopping = False
 
     def busy(self) -> bool:
         return bool(self.queue or self.working)
@@ -159,6 +160,7 @@ class _Pool:
 
     def stop(self) -> None:
         """Ask the working ones to stop; kill those that need longer than the grace."""
+        self.stopping = True
         for worker in self.working:
             worker.terminate()
         deadline = time.monotonic() + self.executor.grace_s
@@ -241,7 +243,7 @@ class _Pool:
         spent = e.mode == "process" or worker.tasks_done >= e.tasks_per_worker
         if worker.dead:
             worker.kill()  # what it started may have outlived it
-        elif grown or spent or answer.exit_code in INTERRUPTED:
+        elif grown or spent or self.stopping or answer.exit_code in INTERRUPTED:
             worker.dismiss()
             self.leaving.append(worker)
         else:

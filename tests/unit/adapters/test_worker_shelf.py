@@ -9,7 +9,7 @@ import pytest
 
 from mien.adapters.local_executor import LocalExecutor
 from mien.adapters.worker_shelf import WorkerShelf
-from mien.core.hooks import never_cancelled, no_progress
+from mien.core.hooks import no_progress
 from mien.core.tasks import Task
 
 FAKE = Path(__file__).parents[2] / "contract" / "fake_mien.py"
@@ -26,7 +26,7 @@ def shelf():
 def worked(tmp_path):
     """Run one task with a shelf; returns the worker's pid."""
 
-    def run(shelf, key, mode="persistent", verb="ok", **env):
+    def run(shelf, key, mode="persistent", verb="ok", *, cancelled=False, **env):
         marker = tmp_path / f"{key}.done"
         executor = LocalExecutor(
             slots=1,
@@ -37,8 +37,9 @@ def worked(tmp_path):
             retries=0,
             shelf=shelf,
         )
-        argv = (verb, str(marker)) if verb == "ok" else (verb, "1")
-        hooks = {"progress": no_progress, "cancelled": never_cancelled}
+        argv = (verb, "1") if verb == "exit" else (verb, str(marker))
+        began = tmp_path / f"{key}.done.began"
+        hooks = {"progress": no_progress, "cancelled": began.exists if cancelled else lambda: False}
         executor.run([Task(key, argv, str(marker))], **hooks)
         return int(marker.read_text().split()[0]) if marker.exists() else 0
 
@@ -64,6 +65,14 @@ def test_a_process_of_its_own_is_never_kept(shelf, worked):
     first = worked(shelf, "a")
     assert worked(shelf, "b", mode="process") != first
     assert len(shelf) == 1
+
+
+def test_a_worker_that_was_asked_to_stop_is_not_kept(shelf, worked):
+    """One that finished its task all the same has heard that it shall stop: never used again."""
+    first = worked(shelf, "a")
+    assert worked(shelf, "b", verb="ignore", cancelled=True) == first
+    assert len(shelf) == 0
+    assert worked(shelf, "c") != first
 
 
 def test_a_worker_that_died_is_not_taken(shelf, worked):
