@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,20 @@ def _export(served: nn.Module, images: UInt8, names: list[str]) -> bytes:
             "torch exported nothing",
             hint="keep the safetensors model; try another release of torch or onnxruntime",
         )
-    data: bytes = program.model_proto.SerializeToString()
+    data: bytes = _without_origins(program.model_proto).SerializeToString()
     return data
+
+
+def _without_origins(model: Any) -> Any:
+    """Remove where in whose source code each node came from: places of the exporting machine."""
+    graph = model.graph
+    functions = [node for function in model.functions for node in function.node]
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.initializer, *functions):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for value in (*graph.input, *graph.output, *model.functions):
+        value.ClearField("metadata_props")
+    return model
 
 
 def _deviation(model: bytes, images: UInt8, golden: dict[str, Float]) -> float:
