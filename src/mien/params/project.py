@@ -93,7 +93,7 @@ class Params(Section):
     def _wrong_gate(self) -> list[str]:
         """The gate's faces must have decided nothing before."""
         name = self.gate.set
-        used = {
+        used: dict[str | None, str] = {
             self.split.database: "the split's",
             **dict.fromkeys((*self.sweep.pools, self.sweep.more_real), "trained on"),
             **dict.fromkeys((*self.evaluate.development, self.decide.select_on), "selected on"),
