@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo triton serve up soak proto proto-check stack demo-weights london report ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv demo triton serve up soak proto proto-check stack demo-weights london report remote ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ demo-weights: $(STAMP)  ## Train the demo's GANs and keep their weights in weigh
 
 london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
 	$(BIN)/python -m benchmarks.london
+
+remote: $(STAMP)  ## Keep the data of this project at URL (a folder, or s3://bucket/prefix)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mien remote "$(URL)"
 
 ui: $(STAMP)  ## Look at the runs in MLflow
 	$(BIN)/mien ui
@@ -73,6 +76,8 @@ test-slow: $(STAMP)  ## Run the slow tests as well
 
 soak: $(STAMP)  ## Malformed messages and faults in great numbers; hours
 	FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
+	KILLS=50 $(BIN)/python -m pytest tests/integration/registry/test_kills.py
+	$(BIN)/python -m pytest -m slow tests/integration/training tests/unit/adapters/test_job_runner.py
 
 check: lint proto-check types imports  ## Style, types, import directions
 

@@ -32,6 +32,7 @@ class ServerSettings(BaseSettings):
         blobs_url: fsspec URL of the blobs; "" = a folder in its folder.
         import_roots: folders that versions may be imported from.
         work_roots: folders that plans and projects may lie in.
+        work_urls: fsspec URIs that plans may lie below, such as ``s3://bucket/trials``.
         tls_cert_file: PEM chain; with ``tls_key_file`` switches TLS on.
         tls_key_file: PEM key.
         tls_client_ca_file: PEM; when given, only clients it vouches for may connect.
@@ -64,6 +65,7 @@ class ServerSettings(BaseSettings):
     blobs_url: str = ""
     import_roots: tuple[Path, ...] = ()
     work_roots: tuple[Path, ...] = ()
+    work_urls: tuple[str, ...] = ()
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     tls_client_ca_file: Path | None = None

@@ -17,7 +17,7 @@ from services.training.servicer import SERVICE, TrainingServicer
 _LEAST_GRACE_S = 1.0
 
 
-def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien")) -> LocalTraining:
+def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien")) -> None:
     """Mount the service, and begin to run its jobs.
 
     Workers, cache and retries are those of ``MIEN_*``, as for sweeps in process; plans that
@@ -26,15 +26,14 @@ def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien"
     Args:
         frame: of the server.
         command: how a mien is started.
-
-    Returns:
-        What runs the jobs.
     """
     settings = load_settings(Path.cwd())
     gpus = visible_gpus()
     training = LocalTraining(
         JobBook(frame.settings.database_url or f"sqlite:///{frame.home / 'jobs.db'}"),
-        roots=WorkRoots.of([*frame.settings.work_roots, settings.cache / "trials"]),
+        roots=WorkRoots.of(
+            [*frame.settings.work_roots, *frame.settings.work_urls, settings.cache / "trials"]
+        ),
         worker=JobWorker(
             command,
             cache=settings.cache,
@@ -50,7 +49,6 @@ def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien"
     frame.metrics.jobs(training.counts)
     frame.on_drain(lambda left_s: _drain(training, left_s))
     training.start()
-    return training
 
 
 def _drain(training: LocalTraining, left_s: float) -> None:

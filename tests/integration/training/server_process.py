@@ -10,4 +10,4 @@ INSTANT = Path(__file__).parents[2] / "contract" / "instant_mien.py"
 
 if __name__ == "__main__":
     command = (sys.executable, str(INSTANT))
-    sys.exit(run("training", lambda frame: mount(frame, command) and None))
+    sys.exit(run("training", lambda frame: mount(frame, command)))
