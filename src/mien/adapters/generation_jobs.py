@@ -7,11 +7,11 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import mien
+from mien.adapters.generation_shards import News, check_shard, failure_of, items, progress_file
 from mien.adapters.job_book import JobBook
 from mien.adapters.job_runner import JobFailed, JobHooks, JobRunner
 from mien.core.digest import digest_of
@@ -27,12 +27,11 @@ from mien.core.errors import (
 )
 from mien.core.generation import FacePlan
 from mien.core.hooks import Cancelled, never_cancelled, no_progress
-from mien.core.jobs import Failure, Job, JobPage
+from mien.core.jobs import Job, JobPage
 from mien.core.manifest import Provenance, VersionInfo
 from mien.core.ports import Executor, Registry
-from mien.core.sample import Item
 from mien.core.shards import PLAN, ShardPlan, done_marker, shard_folder
-from mien.core.tasks import Task, TaskResult
+from mien.core.tasks import Task
 from mien.generators.local import LocalGeneration
 
 KIND = "generation"
@@ -40,9 +39,6 @@ SHARD_IDENTITIES = 512
 _MOST_SHARDS = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SAID = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z0-9_]+)\]$", re.MULTILINE)
-_HINTED = re.compile(r"^mien: hint: (.*)$", re.MULTILINE)
-_TOLD_EVERY_S = 0.5
 _REGISTRY_S = 120.0  # a registry that does not answer is waited for
 _AGAIN_S = 1.0
 _ROUNDS = 3  # a damaged shard is made again so often
@@ -193,7 +189,7 @@ class LocalGenerationJobs:
         Raises:
             Interrupted: when asked to stop. JobFailed: when a worker failed for good.
         """
-        news = _News(planned, path, hooks)
+        news = News(planned, path, hooks)
         results = self._executor.run(
             [self._task(path, index) for index in range(planned.shards)],
             progress=no_progress,
@@ -206,7 +202,7 @@ class LocalGenerationJobs:
             raise Interrupted("stopped; finished shards are kept")
 
     def _task(self, path: Path, index: int) -> Task:
-        env = {"MIEN_PROGRESS_FILE": str(_progress_file(path, index))}
+        env = {"MIEN_PROGRESS_FILE": str(progress_file(path, index))}
         if self._assets is not None:
             env["MIEN_ASSETS"] = str(self._assets)
         return Task(
@@ -247,7 +243,7 @@ class LocalGenerationJobs:
         faces = planned.faces
         return self._registry().create(
             job.spec["version_name"],
-            _items(planned, path, hooks),
+            items(planned, path, hooks),
             provenance=Provenance(
                 maker=f"engine:{faces.engine}",
                 params=faces.to_json(),
@@ -258,107 +254,6 @@ class LocalGenerationJobs:
             request_id=job.name,
             keep_duplicates=True,  # a weak generator may show two labels with one picture
         )
-
-
-class _News:
-    """Tells how far a job is whenever its executor asks whether to stop."""
-
-    def __init__(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> None:
-        self._planned, self._path, self._hooks = planned, path, hooks
-        self._told = float("-inf")
-        self._done: set[int] = set()
-        _progress_file(path, 0).parent.mkdir(parents=True, exist_ok=True)
-
-    def cancelled(self) -> bool:
-        now = time.monotonic()
-        if now - self._told >= _TOLD_EVERY_S:
-            self._told = now
-            self._tell()
-        return self._hooks.cancelled()
-
-    def _tell(self) -> None:
-        planned = self._planned
-        folder = shard_folder(self._path, 0).parent
-        with suppress(OSError):
-            self._done = {int(p.name) for p in folder.glob("[0-9]*")}
-        whole = sum(planned.span(i)[1] for i in self._done) * planned.faces.faces_per_identity
-        part = sum(self._said(p) for p in _progress_file(self._path, 0).parent.glob("[0-9]*"))
-        left = f"{len(self._done)} of {planned.shards} shards are there"
-        self._hooks.progress(
-            min(whole + part, planned.faces.faces), planned.faces.faces, "faces", left
-        )
-
-    def _said(self, file: Path) -> float:
-        """Read how many faces the worker of an unfinished shard has made."""
-        if int(file.name) in self._done:
-            return 0.0
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return float(json.loads(file.read_bytes())["done"])
-        return 0.0
-
-
-def check_shard(planned: ShardPlan, index: int, folder: Path) -> str:
-    """Check that a shard holds exactly its identities, each in every cell; return its digest.
-
-    Raises:
-        NotFound: ``VERSION_MISSING``. Corrupt: when it is damaged.
-        Invalid: ``POOL_UNBALANCED``, ``POOL_EMPTY``.
-        WrongState: ``OTHER_ENGINE_DIGEST`` when another engine made it.
-    """
-    from mien.generators.requests import check_balance
-    from mien.registry.read import open_version
-
-    version = open_version(folder)
-    version.verify()
-    first, count = planned.span(index)
-    manifest = version.manifest
-    check_balance(
-        [(s.identity, s.expression) for s in manifest],
-        expressions=planned.faces.expressions,
-        images_per_cell=planned.faces.images_per_cell,
-    )
-    if {s.identity for s in manifest} != {f"{n:06d}" for n in range(first, first + count)}:
-        raise Invalid(
-            "POOL_UNBALANCED",
-            f"shard {index} holds other identities than {first} to {first + count - 1}",
-            hint="start the job again",
-        )
-    if {s.parents[0] for s in manifest} != {planned.engine_digest}:
-        raise WrongState(
-            "OTHER_ENGINE_DIGEST",
-            f"shard {index} was made by another engine",
-            hint="start the job again",
-        )
-    return version.info.digest
-
-
-def failure_of(result: TaskResult) -> Failure:
-    """Say why a worker failed, from its exit code and what it said last."""
-    kind = {2: "Invalid", 42: "Corrupt"}.get(result.exit_code or 1, "Unavailable")
-    said = list(_SAID.finditer(result.log))
-    if not said:
-        text = f"a worker ended with exit code {result.exit_code} after {result.tries} tries"
-        return Failure("Unavailable", "WORKER_FAILED", text, exit_code=result.exit_code)
-    hints = _HINTED.findall(result.log[said[-1].end() :])
-    return Failure(
-        kind,
-        said[-1]["reason"],
-        said[-1]["message"],
-        hints[-1] if hints else "",
-        exit_code=result.exit_code,
-    )
-
-
-def _items(planned: ShardPlan, path: Path, hooks: JobHooks) -> Iterator[Item]:
-    """Stream the faces of all shards, in order."""
-    from mien.registry.read import open_version
-
-    total = planned.faces.faces
-    for index in range(planned.shards):
-        if hooks.cancelled():
-            raise Interrupted("stopped before the commit; finished shards are kept")
-        hooks.progress(total, total, "faces", f"freezes shard {index} of {planned.shards}")
-        yield from open_version(shard_folder(path, index)).items()
 
 
 def _pause(hooks: JobHooks) -> None:
@@ -390,10 +285,6 @@ def _write(path: Path, planned: ShardPlan) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text(json.dumps(planned.to_json(), indent=1, sort_keys=True), encoding="utf-8")
     new.replace(path)
-
-
-def _progress_file(path: Path, index: int) -> Path:
-    return path.parent / "progress" / f"{index:06d}"
 
 
 def _unknown(name: str) -> MienError:

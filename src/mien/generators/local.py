@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.core.digest import digest_of
-from mien.core.errors import Invalid, NotFound
+from mien.core.errors import Invalid
 from mien.core.expression import Affect, Expression
 from mien.core.generation import (
     EngineInfo,
@@ -20,10 +20,11 @@ from mien.core.generation import (
     GeneratorInfo,
     MadeFace,
     Photo,
+    SourceFace,
     WantedFace,
 )
 from mien.core.ports import Engine
-from mien.core.preprocess import DetectorName, PreprocessSpec
+from mien.core.preprocess import DetectorName
 from mien.generators.described import (
     Found,
     engine_info,
@@ -36,7 +37,6 @@ from mien.generators.engines import honours_intensity, make_engine
 from mien.generators.requests import plan_requests
 
 if TYPE_CHECKING:  # its imports are heavy
-    from mien.generators.photos import Prepare
     from mien.morphable.head import Backend
 
 # Faces handed to an engine at a time. Networks compute micro-batches of 32 or 64, and `compose`
@@ -218,7 +218,7 @@ class LocalGeneration:
 
     def _one(self, chosen: Instance, photo: Photo, request: FaceRequest) -> MadeFace:
         """Make the first face of a pool from this one photo, as its plan would name it."""
-        source = self._prepare(chosen)(photo)
+        source = self._photos(chosen)(photo)
         identity = f"{source.id}@0"
         shown = request.expression or "affect"
         name = f"{chosen.name}/{identity}/{shown}-0"
@@ -237,53 +237,29 @@ class LocalGeneration:
                 yield _kept_face(face, chosen.name, digest, graded)
 
     def _requests(self, chosen: Instance, wanted: Iterable[WantedFace]) -> Iterator[FaceRequest]:
-        prepare = None
-        last: tuple[Photo, FaceRequest] | None = None
+        developed: Callable[[Photo], SourceFace] | None = None
+        last: tuple[Photo, SourceFace] | None = None
         for each in wanted:
-            if each.photo is None:
+            photo = each.photo
+            if photo is None:
                 yield replace(each.request, source=None)
                 continue
-            if last is not None and each.photo == last[0]:  # one photo, all its expressions
-                yield replace(each.request, source=last[1].source)
-                continue
-            prepare = prepare or self._prepare(chosen)
-            request = replace(each.request, source=prepare(each.photo))
-            last = (each.photo, request)
-            yield request
+            developed = developed or self._photos(chosen)
+            if last is None or last[0] != photo:  # often one photo with all its expressions
+                last = (photo, developed(photo))
+            yield replace(each.request, source=last[1])
 
-    def _prepare(self, chosen: Instance) -> Any:
+    def _photos(self, chosen: Instance) -> Callable[[Photo], SourceFace]:
         """Return how the photos for an engine become faces to start from.
 
         Raises:
             NotFound: ``ASSET_MISSING``.
         """
-        from mien.generators.photos import as_it_is, as_learned, source_face
+        from mien.generators.photos import Darkroom
 
-        fitted = not chosen.generators  # engines without a generator fit a head to landmarks
-        prepare: Prepare = as_it_is
-        if chosen.generators:
-            prepare = as_learned(chosen.generators[-1].preprocess, self._assets)
-
-        def prepared(photo: Photo) -> Any:
-            source = source_face(photo, prepare, landmarks=fitted)
-            if chosen.name == _AFFECT and not source.landmarks:
-                return replace(source, landmarks=self._landmarks(source.image, source.id))
-            return source
-
-        return prepared
-
-    def _landmarks(self, image: Any, name: str) -> Any:
-        from mien.generators.photos import find_landmarks
-        from mien.imaging.detect import make_detector
-        from mien.morphable.head import load_head
-
-        try:
-            detector = make_detector(PreprocessSpec(detector=self._detector), self._assets)
-        except NotFound as error:
-            raise NotFound(
-                error.reason, error.message, hint=f"{error.hint}; or send the photo's landmarks"
-            ) from None
-        return find_landmarks(image, name, detector, load_head(self._backend, self._assets))
+        learned = chosen.generators[-1].preprocess if chosen.generators else None
+        darkroom = Darkroom(self._assets, self._detector, self._backend)
+        return darkroom.development(learned, find=chosen.name == _AFFECT)
 
 
 def plan_faces(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,69 @@ import numpy as np
 
 from mien.core.arrays import Double, UInt8
 from mien.core.digest import digest_bytes
-from mien.core.errors import Invalid
+from mien.core.errors import Invalid, NotFound
 from mien.core.face import Face, Point
 from mien.core.generation import Photo, SourceFace
-from mien.core.preprocess import PreprocessSpec
+from mien.core.preprocess import DetectorName, PreprocessSpec
 from mien.imaging.align import eye_points
 from mien.imaging.decode import Limits, decode
 from mien.imaging.detect import Detector, make_detector
 from mien.imaging.preprocess import preprocess
 from mien.morphable.fitting import camera
-from mien.morphable.head import HeadModel
+from mien.morphable.head import Backend, HeadModel, load_head
 from mien.morphable.landmarks import LEFT_EYE, RIGHT_EYE
 
 # Photos of one person: generous for a camera, too small to fill a machine's memory.
 PHOTO = Limits(max_bytes=32 << 20, max_pixels=32_000_000, max_side_px=12_000, extension="ignore")
 _NOSE_TIP, _MOUTH_CORNERS = 30, (48, 54)
 Prepare = Callable[[UInt8, str], UInt8]
+
+
+@dataclass(frozen=True, slots=True)
+class Darkroom:
+    """Makes faces to start from out of photos.
+
+    Attributes:
+        assets: folder of open assets, or None.
+        detector: finds the landmarks of photos that come without.
+        backend: head model whose mean face is laid on what it finds.
+    """
+
+    assets: Path | None
+    detector: DetectorName
+    backend: Backend
+
+    def development(
+        self, learned: Mapping[str, Any] | None, *, find: bool
+    ) -> Callable[[Photo], SourceFace]:
+        """Return how one photo after the other is prepared.
+
+        Args:
+            learned: how the faces were prepared that the engine's generator learned from; None
+                without a generator: the photo stays as it is, and keeps its landmarks.
+            find: find landmarks that are not given.
+
+        Raises:
+            NotFound: ``ASSET_MISSING``.
+        """
+        prepare = as_it_is if learned is None else as_learned(learned, self.assets)
+
+        def developed(photo: Photo) -> SourceFace:
+            source = source_face(photo, prepare, landmarks=learned is None)
+            if find and not source.landmarks:
+                return replace(source, landmarks=self._landmarks(source))
+            return source
+
+        return developed
+
+    def _landmarks(self, source: SourceFace) -> tuple[Point, ...]:
+        try:
+            detector = make_detector(PreprocessSpec(detector=self.detector), self.assets)
+        except NotFound as error:
+            hint = f"{error.hint}; or send the photo's landmarks"
+            raise NotFound(error.reason, error.message, hint=hint) from None
+        head = load_head(self.backend, self.assets)
+        return find_landmarks(source.image, source.id, detector, head)
 
 
 def source_face(photo: Photo, prepare: Prepare, *, landmarks: bool) -> SourceFace:

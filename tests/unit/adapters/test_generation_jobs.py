@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from mien.adapters.generation_jobs import LocalGenerationJobs, failure_of
+from mien.adapters.generation_jobs import LocalGenerationJobs
+from mien.adapters.generation_shards import failure_of
 from mien.adapters.job_book import JobBook
 from mien.adapters.local_executor import InlineExecutor
 from mien.cli.main import run as mien
