@@ -23,7 +23,7 @@ from mien.imaging.decode import STORED, decode
 from mien.registry.read import Version
 from mien.stages.context import Context
 
-_CHUNK = 512  # faces asked for at a time: as many as networks compute at once, and few calls
+_CHUNK = 192  # faces a call: a few batches of a network, and soon told and stopped
 
 
 @dataclass(frozen=True, slots=True)

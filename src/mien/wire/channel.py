@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from mien.core.errors import Invalid, NotFound
+from mien.core.errors import Invalid, NotFound, Unavailable
 from mien.wire.call import CURRENT
 from mien.wire.errors import error_of
 
@@ -134,18 +134,28 @@ def methods() -> Iterator[tuple[str, MethodDescriptor]]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, late_is_unavailable: bool = False) -> Iterator[None]:
     """Turn a failed call inside into the domain error that the server raised.
 
     What has no domain error (cancelled, too late, internal) is raised on as it is.
+
+    Args:
+        late_is_unavailable: a call that ran into its deadline is ``Unavailable``: for those that
+            look at long work again and again, and may well do so once more.
     """
     try:
         yield
     except grpc.RpcError as failed:
         error = error_of(failed)
+        if error is None and late_is_unavailable and _is_late(failed):
+            error = Unavailable("DEADLINE_EXCEEDED", "the service is too slow", hint="ask again")
         if error is None:
             raise
         raise error from None
+
+
+def _is_late(failed: object) -> bool:
+    return isinstance(failed, grpc.Call) and failed.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def _files() -> tuple[FileDescriptor, ...]:

@@ -164,12 +164,12 @@ class GenerationJobsClient:
             shard_identities=shard_identities,
         )
         request = pb.CreateGenerationJobRequest(job=job, request_id=request_id)
-        with translated():
+        with translated(late_is_unavailable=True):
             return generation_job_of(self._stub.CreateGenerationJob(request))
 
     def get(self, name: str) -> Job:
         """Read a job; ``NotFound UNKNOWN_JOB``."""
-        with translated():
+        with translated(late_is_unavailable=True):
             return generation_job_of(
                 self._stub.GetGenerationJob(pb.GetGenerationJobRequest(name=name))
             )
@@ -177,13 +177,13 @@ class GenerationJobsClient:
     def jobs(self, *, page_size: int = 0, page_token: str = "") -> JobPage:
         """List jobs, newest first; ``Invalid`` ``PAGE_TOKEN``, ``PAGE_SIZE``."""
         request = pb.ListGenerationJobsRequest(page_size=page_size, page_token=page_token)
-        with translated():
+        with translated(late_is_unavailable=True):
             page = self._stub.ListGenerationJobs(request)
         return JobPage(tuple(generation_job_of(j) for j in page.jobs), page.next_page_token)
 
     def cancel(self, name: str) -> Job:
         """Ask a job to stop, its finished shards are kept; ``NotFound UNKNOWN_JOB``."""
-        with translated():
+        with translated(late_is_unavailable=True):
             return generation_job_of(
                 self._stub.CancelGenerationJob(pb.CancelGenerationJobRequest(name=name))
             )

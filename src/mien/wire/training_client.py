@@ -33,12 +33,12 @@ class TrainingClient:
             AlreadyExists: ``REQUEST_ID_REUSED``. Exhausted: ``QUEUE_FULL``.
         """
         request = pb.CreateTrainingJobRequest(job=work_message(work), request_id=request_id)
-        with translated():
+        with translated(late_is_unavailable=True):
             return training_job_of(self._stub.CreateTrainingJob(request))
 
     def get(self, name: str) -> Job:
         """Read a job; ``NotFound UNKNOWN_JOB``."""
-        with translated():
+        with translated(late_is_unavailable=True):
             return training_job_of(self._stub.GetTrainingJob(pb.GetTrainingJobRequest(name=name)))
 
     def jobs(self, *, parent: str = "", page_size: int = 0, page_token: str = "") -> JobPage:
@@ -50,13 +50,13 @@ class TrainingClient:
         request = pb.ListTrainingJobsRequest(
             parent=parent, page_size=page_size, page_token=page_token
         )
-        with translated():
+        with translated(late_is_unavailable=True):
             page = self._stub.ListTrainingJobs(request)
         return JobPage(tuple(training_job_of(job) for job in page.jobs), page.next_page_token)
 
     def cancel(self, name: str) -> Job:
         """Ask a job and its children to stop within one step; ``NotFound UNKNOWN_JOB``."""
-        with translated():
+        with translated(late_is_unavailable=True):
             return training_job_of(
                 self._stub.CancelTrainingJob(pb.CancelTrainingJobRequest(name=name))
             )
@@ -81,5 +81,5 @@ class TrainingClient:
     def log(self, name: str, *, max_bytes: int = 0) -> JobLog:
         """Read the last bytes (0 = 65,536) a job wrote; ``NotFound UNKNOWN_JOB``."""
         request = pb.GetTrainingLogRequest(name=name, max_bytes=max_bytes)
-        with translated():
+        with translated(late_is_unavailable=True):
             return log_of(self._stub.GetTrainingLog(request))

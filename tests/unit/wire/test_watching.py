@@ -38,8 +38,10 @@ class Training(TrainingServiceServicer):
         self.scenes = []
         self.behind = []
         self.gone = threading.Event()
+        self.slow_s = 0.0
 
     def GetTrainingJob(self, request, context):
+        time.sleep(self.slow_s)
         if request.name != "trial-1":
             error = NotFound("UNKNOWN_JOB", "no such job")
             context.abort_with_status(rpc_status.to_status(status_of(error)))
@@ -129,3 +131,11 @@ def test_a_service_that_stays_away_is_an_error(client, servicer, monkeypatch):
     with pytest.raises(Unavailable):
         seen(client)
     assert time.monotonic() - began < 20
+
+
+def test_a_look_that_is_late_may_be_repeated(client, servicer, monkeypatch):
+    """Whoever looks at a job again and again need not know of deadlines."""
+    monkeypatch.setattr("mien.wire.channel.DEADLINE_S", 0.1)
+    servicer.slow_s = 1.0
+    with pytest.raises(Unavailable, match="DEADLINE_EXCEEDED"):
+        client.get("trial-1")
