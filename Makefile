@@ -77,6 +77,7 @@ test-slow: $(STAMP)  ## Run the slow tests as well
 soak: $(STAMP)  ## Malformed messages and faults in great numbers; hours
 	FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
 	KILLS=50 $(BIN)/python -m pytest tests/integration/registry/test_kills.py
+	KILLS=50 $(BIN)/python -m pytest tests/integration/generation/test_jobs_killed.py
 	$(BIN)/python -m pytest -m slow tests/integration/training tests/unit/adapters/test_job_runner.py
 
 check: lint proto-check types imports  ## Style, types, import directions

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import mien
+from mien.cli.data_verbs import pull, push, remote
 from mien.cli.generator_verbs import judge_generator, shard, train_generator
 from mien.cli.machine_verbs import assets, doctor, params, ui, worker
 from mien.cli.model_verbs import export, recognise, train, verify
@@ -116,6 +117,9 @@ app.command()(recognise)
 app.command()(register)
 app.command()(promote)
 app.command()(rollback)
+app.command()(remote)
+app.command()(push)
+app.command()(pull)
 app.command()(export)
 app.command()(verify)
 app.command()(doctor)
