@@ -25,7 +25,7 @@ from mien.registry.staging import disk_errors
 
 GROUP_ROWS = 1024
 # What is held in memory at most, beyond one image: large photos make smaller groups and shards.
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 8 << 20
 SHARD_BYTES = 512 << 20
 MAX_IMAGE_BYTES = 256 << 20
 PLACE: dict[str, pa.DataType] = {
@@ -106,7 +106,7 @@ def pack(
 
 
 def _take(arriving: Iterator[Item], rows: int, accept: Callable[[Sample], None]) -> list[Item]:
-    """Take items until there are ``rows`` or 32 MiB of them; their samples as stored."""
+    """Take items until there are ``rows`` or 8 MiB of them; their samples as stored."""
     group: list[Item] = []
     size = 0
     for item in arriving:

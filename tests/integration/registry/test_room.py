@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
 
 from mien.core.errors import Exhausted
+from mien.core.sample import Item, Sample
 from tests.integration.registry.faces import MADE, client, faces
+from tests.integration.registry.nursery import nursery
 
 FLAGS = ["--address", "127.0.0.1:0", "--metrics-address", "none"]
 
@@ -58,6 +62,34 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
         second = registry.create("c", faces(100, "c"), provenance=MADE, licences={})
         assert [v.digest for v in registry.versions()] == [first.digest, second.digest]
         assert registry.verify("a").damage == registry.verify("c").damage == ()
+
+
+def _memory(pid: int, field: str) -> int:
+    """Read a figure of a process's memory in MiB."""
+    with open(f"/proc/{pid}/status") as lines:  # noqa: PTH123
+        return next(int(line.split()[1]) >> 10 for line in lines if line.startswith(field))
+
+
+def test_images_are_not_gathered_in_memory(tmp_path):
+    """A commit of 240 MB, then a reader that stands still: the service stays far below that."""
+    size, count = 100_000, 2_400
+
+    def many():
+        noise = random.Random(0).randbytes(size + count)
+        for i in range(count):
+            yield Item(Sample(id=f"a/{i:05d}", source="a"), noise[i : i + size])
+
+    with nursery(tmp_path) as service, client(service.start()) as registry:
+        registry.create("warm", faces(100, "w"), provenance=MADE, licences={})
+        before = _memory(service.pid, "VmRSS:")
+        registry.create("large", many(), provenance=MADE, licences={})
+        assert _memory(service.pid, "VmHWM:") - before < 150
+        before = _memory(service.pid, "VmRSS:")
+        arriving = registry.items("large")
+        next(arriving)
+        time.sleep(0.5)
+        assert _memory(service.pid, "VmRSS:") - before < 60
+        assert sum(1 for _ in arriving) == count - 1
 
 
 def test_a_service_without_work_is_small(tmp_path):
