@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from mien.adapters.job_tables import (
     CHILDREN,
@@ -99,9 +100,27 @@ class JobBook:
             Interrupted: when the parent has ended or was asked to stop.
         """
         text = text_of(spec)
+        asked = (kind, text, name, request_id, parent, again)
+        try:
+            job, queued = self._create(*asked)
+        except IntegrityError:  # another process entered it between our look and our entry
+            job, queued = self._create(*asked)
+        if queued:
+            self.tell()
+        return job, queued
+
+    def _create(
+        self,
+        kind: str,
+        text: str,
+        name: str,
+        request_id: str,
+        parent: str,
+        again: Collection[JobState],
+    ) -> tuple[Job, bool]:
         with self._engine.begin() as db:
-            if parent and _read(db, parent).state not in ("QUEUED", "RUNNING"):
-                raise Interrupted(f"{parent} has ended or shall end: it starts nothing more")
+            if parent:
+                _starts_more(db, parent)
             known = self._request(db, request_id, name, text)
             row = db.execute(_of(name).with_for_update()).mappings().first()
             if row is None:
@@ -125,10 +144,7 @@ class JobBook:
             queued = row is None or (not known and row["state"] in again)
             if parent:
                 _link(db, parent, name)
-            job = _read(db, name)
-        if queued:
-            self.tell()
-        return job, queued
+            return _read(db, name), queued
 
     def _request(self, db: Connection, request_id: str, name: str, text: str) -> bool:
         if not request_id:
@@ -429,6 +445,15 @@ def _link(db: Connection, parent: str, child: str) -> None:
     if db.execute(select(CHILDREN.c.sequence).where(both)).first() is None:
         db.execute(CHILDREN.insert().values(parent=parent, child=child))
         _write(db, parent, {})
+
+
+def _starts_more(db: Connection, parent: str) -> None:
+    """Refuse children of what has ended; parents are locked before children, by cancels too."""
+    row = db.execute(_of(parent).with_for_update()).mappings().first()
+    if row is None:
+        raise _unknown(parent)
+    if row["state"] not in ("QUEUED", "RUNNING"):
+        raise Interrupted(f"{parent} has ended or shall end: it starts nothing more")
 
 
 def _wanted_by_others(db: Connection, child: str, parent: str) -> bool:

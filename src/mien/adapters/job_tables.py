@@ -24,6 +24,7 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from mien.core.jobs import Failure, Job
 
@@ -89,8 +90,10 @@ def open_tables(url: str) -> Engine:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    with engine.begin() as connection:
-        META.create_all(connection)
+    try:
+        META.create_all(engine)
+    except (IntegrityError, ProgrammingError):  # another process was making them
+        META.create_all(engine)
     return engine
 
 

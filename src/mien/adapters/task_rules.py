@@ -50,6 +50,7 @@ def is_done(uri: str) -> bool:
     import fsspec
 
     system, path = fsspec.core.url_to_fs(uri)
+    system.invalidate_cache()  # what another machine has written since counts
     return bool(system.exists(path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -152,14 +153,18 @@ def _plan(estimate: Estimate) -> None:
 
 
 def trial(
-    ctx: typer.Context, plan: Annotated[Path, typer.Argument(help="plan.json of the trial.")]
+    ctx: typer.Context,
+    plan: Annotated[str, typer.Argument(help="plan.json of the trial: a path or a URI.")],
 ) -> None:
     """Run one planned trial, as the sweep's workers do."""
+    from mien.adapters.remote_trial import run_trial
     from mien.logs import canonical_line
+    from mien.settings import load_settings
     from mien.stages import trial as stage
 
-    with hooks(ctx) as given, canonical_line("trial", plan=str(plan)):
-        stage.run(plan, progress=given.progress, cancelled=given.cancelled)
+    with hooks(ctx) as given, canonical_line("trial", plan=plan):
+        run_here = partial(stage.run, progress=given.progress, cancelled=given.cancelled)
+        run_trial(plan, load_settings(Path.cwd()).cache, run_here, given.cancelled)
 
 
 def evaluate(ctx: typer.Context) -> None:

@@ -10,15 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.adapters.job_book import JobBook, new_owner
-from mien.core.errors import AlreadyExists, Conflict, Invalid, NotFound
+from mien.core.errors import AlreadyExists, Conflict, Interrupted, Invalid, NotFound
 from mien.core.jobs import Failure
+from tests.contract.stores import postgres, postgres_url
 
 SPEC = {"plan": "a", "more": [1, 2.5, None]}
 
 
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/server/jobs.db"
+@pytest.fixture(scope="module")
+def socket():
+    with postgres() as socket:
+        yield socket
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/server/jobs.db"
+    return postgres_url(request.getfixturevalue("socket"))
 
 
 @pytest.fixture
@@ -155,6 +164,16 @@ def test_children_belong_to_every_parent_that_wants_them(book):
     assert book.get("trial-both").state == "CANCELLED"
 
 
+def test_a_job_that_shall_end_starts_nothing_more(book):
+    """A sweep cancelled while it plans leaves no trials behind."""
+    book.create("sweep", {}, name="sweep-1")
+    book.claim(["sweep"], new_owner())
+    book.cancel("sweep-1")
+    with pytest.raises(Interrupted):
+        book.create("trial", {}, name="trial-1", parent="sweep-1")
+    assert [job.name for job in book.jobs().jobs] == ["sweep-1"]
+
+
 def test_jobs_are_counted_by_state(book):
     """Counts by state, of all kinds or some."""
     book.create("trial", {}, name="trial-1")
@@ -197,6 +216,24 @@ def test_many_claim_at_once(book, url):
     for thread in threads:
         thread.join()
     assert sorted(got) == names
+
+
+def test_many_enter_the_same_at_once(url):
+    """Processes that start together make the tables once, and enter a job once."""
+    queued = []
+
+    def enter():
+        own = JobBook(url)
+        asked = (own.create("trial", {"n": i}, name=f"t{i}", request_id=f"r{i}") for i in range(5))
+        queued.extend(is_new for _, is_new in asked)
+        own.close()
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(queued) == [False] * 15 + [True] * 5
 
 
 def test_a_lease_that_ran_out_is_taken_over(url):
