@@ -47,7 +47,7 @@ class Cost:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", default="small", help="small, seed, vgg16")
-    parser.add_argument("--detector", default="haar", help="none, haar, yunet")
+    parser.add_argument("--detector", default="none", help="none, haar, yunet")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many is shown")
     parser.add_argument("--triton", type=Path, default=Path(".triton"))
