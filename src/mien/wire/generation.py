@@ -33,6 +33,7 @@ from mien.wire.jobs import job_of, job_status
 from mien.wire.versions import json_object, plain_json, version_message, version_of
 
 _LONGEST_ID = 1000
+_LONGEST_PARAMS = 64 << 10  # every key at fault is named, and generators are looked for in all
 
 
 def engine_message(info: EngineInfo) -> pb.Engine:
@@ -72,7 +73,13 @@ def generator_of(message: pb.Generator) -> GeneratorInfo:
 
 
 def params_of(text: str) -> dict[str, Any]:
-    """Read an engine's parameters; ``Invalid ENGINE_PARAMS`` when they are no JSON object."""
+    """Read an engine's parameters; ``Invalid ENGINE_PARAMS`` when they are no small JSON object."""
+    if len(text) > _LONGEST_PARAMS:
+        raise invalid_fields(
+            "ENGINE_PARAMS",
+            "the parameters of the engine are wrong",
+            {"params_json": f"has {len(text)} letters, more than {_LONGEST_PARAMS}"},
+        )
     return json_object(text, what="params_json of the engine", reason="ENGINE_PARAMS")
 
 

@@ -155,8 +155,8 @@ def test_wrong_plans_name_every_field(message, fields):
     assert set(error.value.violations) == fields
 
 
-@pytest.mark.parametrize("text", ["[", "[]", "3", '"a"', "\x00"])
-def test_parameters_are_an_object(text):
+@pytest.mark.parametrize("text", ["[", "[]", "3", '"a"', "\x00", '{"a": "' + "x" * 2**16 + '"}'])
+def test_parameters_are_a_small_object(text):
     """Of JSON, and nothing else."""
     message = pb.FacePlan(engine="x", expressions=[1], identities=1, params_json=text)
     with pytest.raises(Invalid, match="ENGINE_PARAMS"):
