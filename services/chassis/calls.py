@@ -23,7 +23,7 @@ from mien.wire.call import CURRENT, CallInfo
 from services.chassis.lanes import Lane
 from services.chassis.metrics import Metrics
 from services.chassis.patience import Patience
-from services.chassis.refusal import Refusal, refusal_of
+from services.chassis.refusal import Refusal, UnknownMethod, refusal_of
 
 REQUEST_ID = "x-request-id"
 DETAILS = "grpc-status-details-bin"
@@ -125,7 +125,9 @@ def taken_over(handler: Handler, account: Account, lane: Lane, desk: Desk) -> Ha
     return grpc.stream_unary_rpc_method_handler(_on(lane, answer))
 
 
-def turned_away(error: MienError, account: Account, lane: Lane, desk: Desk) -> Handler:
+def turned_away(
+    error: MienError | UnknownMethod, account: Account, lane: Lane, desk: Desk
+) -> Handler:
     """Answer one call with an error; its request is not even read.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import grpc
 
-from mien.core.errors import MienError, NotFound
+from mien.core.errors import MienError
 from services.chassis.calls import (
     REQUEST_ID,
     Account,
@@ -22,7 +22,7 @@ from services.chassis.calls import (
 )
 from services.chassis.lanes import Lane
 from services.chassis.policy import HEALTH_CHECK, HEALTH_PREFIX, POLICIES
-from services.chassis.refusal import STOPPING
+from services.chassis.refusal import STOPPING, UnknownMethod
 from services.chassis.tokens import EVERYBODY, Principal, Tokens, allow
 
 UNKNOWN = "unknown"
@@ -61,9 +61,9 @@ class Door(grpc.ServerInterceptor):
         account = Account(method if handler is not None else UNKNOWN, _request_id(metadata))
         try:
             lane = self._admit(method, handler is not None, account, metadata)
-        except MienError as error:
+        except (MienError, UnknownMethod) as error:
             return turned_away(error, account, self._quick, self._desk)
-        assert handler is not None  # noqa: S101  _admit raises NotFound otherwise
+        assert handler is not None  # noqa: S101  _admit raises otherwise
         return taken_over(handler, account, lane, self._desk)
 
     def _admit(
@@ -76,11 +76,7 @@ class Door(grpc.ServerInterceptor):
         account.principal = principal.name
         policy = POLICIES.get(method)
         if not known or policy is None:
-            raise NotFound(
-                "UNKNOWN_METHOD",
-                f"there is no {method[:200]!r} here",
-                hint="is this the address of another service, or an older one?",
-            )
+            raise UnknownMethod(f"there is no {method[:200]!r} here")
         allow(principal, policy)
         lane = self._lanes[policy.lane]
         if (busy := lane.enter()) is not None:

@@ -18,6 +18,16 @@ STOPPING = Unavailable(
 _PATH = re.compile(r"(?<![\w./:-])(?:file://|sqlite:///?)?/(?:[^\s'\"`,;:()\[\]/]+/)+")
 
 
+class UnknownMethod(Exception):
+    """A method that is not served here.
+
+    gRPC has a code of its own for it, UNIMPLEMENTED, by which ``grpcurl`` finds out which
+    reflection a server speaks; clients of ours read it as ``NotFound``.
+    """
+
+    reason = "UNKNOWN_METHOD"
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """How a call ends that was not answered.
@@ -56,6 +66,10 @@ def refusal_of(error: BaseException, request_id: str, *, gone: grpc.StatusCode |
     if isinstance(error, MienError):
         code = next(code for kind, code in CODES.items() if isinstance(error, kind))
         return Refusal(code, error.reason, status_of(without_paths(error), request_id))
+    if isinstance(error, UnknownMethod):
+        unimplemented = grpc.StatusCode.UNIMPLEMENTED
+        told = Status(code=unimplemented.value[0], message=str(error))
+        return Refusal(unimplemented, error.reason, told)
     internal = grpc.StatusCode.INTERNAL
     return Refusal(internal, "INTERNAL", internal_status(request_id), unforeseen=True)
 

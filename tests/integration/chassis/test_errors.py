@@ -108,12 +108,14 @@ def test_a_unary_call_without_message_is_refused(start):
 
 
 @pytest.mark.parametrize("method", ["/mien.api.registry.v1.RegistryService/Gone", "/x/y", "/"])
-def test_an_unknown_method_is_not_found_here(start, method):
-    """The sentence says that this is another service or release."""
+def test_an_unknown_method_is_unimplemented(start, method):
+    """So gRPC says; the hint of our clients is that this is another service or release."""
     frame, _ = start()
     with grpc.insecure_channel(frame.target) as channel:
         error = failed(channel.unary_unary(method), b"")
-    assert error_of(error).reason == "UNKNOWN_METHOD"
+    assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "there is no" in error.details()
+    assert "another service" in error_of(error).hint
 
 
 def test_a_bug_is_logged_although_its_caller_went_away(start, fake, caplog):

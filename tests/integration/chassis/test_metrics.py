@@ -63,7 +63,7 @@ def test_invented_methods_share_one_label(start):
             with pytest.raises(grpc.RpcError):
                 channel.unary_unary(f"/x/method{i}")(b"")
     found = read(frame)
-    assert found["mien_calls_total", ("code", "NOT_FOUND"), ("method", "unknown")] == 20
+    assert found["mien_calls_total", ("code", "UNIMPLEMENTED"), ("method", "unknown")] == 20
     assert not any("method1" in str(key) for key in found)
 
 
