@@ -19,8 +19,14 @@ from mien.stages.train_generator import resolve
 from tests.pipeline.conftest import make_context
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECTS = {name: load_params(ROOT / name) for name in ("params.yaml", "params/stack.yaml")}
-READY = [(project, name) for project in PROJECTS for name in PROJECTS[project].train_generator]
+FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+PROJECTS = {str(f.relative_to(ROOT)): load_params(f) for f in FILES}
+READY = [
+    (project, name)
+    for project, params in PROJECTS.items()
+    for name, given in params.train_generator.items()
+    if given.weights
+]
 
 
 @pytest.mark.parametrize(("project", "name"), READY)
@@ -40,8 +46,12 @@ def test_ready_weights_were_made_by_the_recipe_that_names_them(
 
 def test_the_demo_and_the_stack_name_the_same_generators():
     """One training serves both, so the same sections stand in both files."""
-    demo, stack = (p.train_generator for p in PROJECTS.values())
+    demo, stack = (PROJECTS[f].train_generator for f in ("params.yaml", "params/stack.yaml"))
     assert demo == stack
+    assert {given.weights for given in demo.values()} == {
+        Path("weights/identities"),
+        Path("weights/expressions"),
+    }
 
 
 def test_the_readme_of_the_weights_names_their_digests():
