@@ -9,6 +9,7 @@ and the catalogue says which variant counts. What a catalogue does not name was 
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 import time
@@ -25,6 +26,7 @@ from mien.registry.staging import move_in, staged
 
 _VARIANT_LETTERS = 16
 _ASK_AGAIN_S = 15.0
+_LEAST_FREE = 16 << 20  # bytes; with less a service is not ready
 Kept = tuple[str, VersionInfo]  # location, and what lies there
 _RETRY = {"retry_after_s": "2"}
 
@@ -36,9 +38,7 @@ class Blobs(Protocol):
         """Make an empty folder to fill; what is left in it at the end is removed."""
         ...
 
-    def keep(
-        self, temporary: Path, info: VersionInfo, known: str | None
-    ) -> tuple[str, VersionInfo]:
+    def keep(self, temporary: Path, info: VersionInfo, known: str | None) -> Kept:
         """Keep a filled folder for good before it returns.
 
         Args:
@@ -95,9 +95,7 @@ class FolderBlobs:
         """Make an empty folder on the same disk; leftovers of killed writers are removed."""
         return staged(self.root / "versions" / "new")
 
-    def keep(
-        self, temporary: Path, info: VersionInfo, known: str | None
-    ) -> tuple[str, VersionInfo]:
+    def keep(self, temporary: Path, info: VersionInfo, known: str | None) -> Kept:
         """Move the folder in, or keep the same content that is there already and whole."""
         from mien.registry.write import publish
 
@@ -126,9 +124,6 @@ class FolderBlobs:
         return None if free > _LEAST_FREE else f"{place} has only {free} bytes left"
 
 
-_LEAST_FREE = 16 << 20
-
-
 class RemoteBlobs:
     """Versions in an object store; those that are read are cached on this machine's disk."""
 
@@ -151,9 +146,7 @@ class RemoteBlobs:
         """Make an empty folder on this machine."""
         return staged(self.scratch / "new")
 
-    def keep(
-        self, temporary: Path, info: VersionInfo, known: str | None
-    ) -> tuple[str, VersionInfo]:
+    def keep(self, temporary: Path, info: VersionInfo, known: str | None) -> Kept:
         """Upload the folder, ``version.json`` last, unless it is there already and whole."""
         if known is not None and (there := self._whole(known)) is not None:
             return known, there
@@ -243,16 +236,13 @@ class RemoteBlobs:
         except MienError:
             raise
         except Exception as error:  # every store has its own errors
-            if isinstance(error, OSError) and error.errno == _FULL:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise Exhausted(
                     "DISK_FULL",
                     f"no space is left in {self.scratch}",
                     hint="free some space and try again; nothing was left half-written",
                 ) from error
             raise _unavailable(location, f"{type(error).__name__}: {error}") from error
-
-
-_FULL = 28  # ENOSPC
 
 
 def files_of(info: VersionInfo) -> list[str]:

@@ -57,6 +57,8 @@ def stored(sample: Sample, digest: str) -> Sample:
 
 
 def _text(value: object, field: str, *, needed: bool = False) -> str:
+    if type(value) is str and value.isascii() and (value or not needed):
+        return value  # nearly all of them: a dozen fields a face
     if not isinstance(value, str):
         raise TypeError(f"{field} is {type(value).__name__}, not text")
     if needed and not value:

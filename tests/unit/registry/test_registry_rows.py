@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.core.columns import COLUMNS, from_table, to_columns
@@ -54,6 +54,7 @@ def test_columns_are_the_fields_of_a_sample_in_their_order():
     assert list(COLUMNS) == [f.name for f in fields(Sample)]
 
 
+@settings(deadline=None)
 @given(st.lists(samples, max_size=6))
 def test_samples_come_back_exactly(rows):
     """All fields, floats to the last bit, None, empty and any Unicode; through Parquet."""
