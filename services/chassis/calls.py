@@ -23,10 +23,11 @@ from mien.wire.call import CURRENT, CallInfo
 from services.chassis.lanes import Lane
 from services.chassis.metrics import Metrics
 from services.chassis.patience import Patience
-from services.chassis.refusal import Refusal, UnknownMethod, refusal_of
+from services.chassis.refusal import CallerGone, Refusal, UnknownMethod, refusal_of
 
 REQUEST_ID = "x-request-id"
 DETAILS = "grpc-status-details-bin"
+SILENT = "CALLER_SILENT"
 FOR_EVER_S = 1e9  # gRPC tells a call without deadline that it has 300,000,000,000 years left
 if TYPE_CHECKING:  # generic in its stubs only
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -185,6 +186,8 @@ def _messages(
     while True:
         with desk.patience.wait(most_s, _giving_up(account, context)):
             data = next(raw, None)
+        if account.reason == SILENT or not context.is_active():
+            raise CallerGone  # this is not the end of what the caller had to say
         if data is None:
             return
         account.messages_in += 1
@@ -202,7 +205,7 @@ def _messages(
 
 def _giving_up(account: Account, context: grpc.ServicerContext) -> Callable[[], object]:
     def give_up() -> None:
-        account.reason = "CALLER_SILENT"
+        account.reason = SILENT
         context.cancel()
 
     return give_up
@@ -254,6 +257,9 @@ def _accounted(
     except BaseException as error:
         if account.code != "OK":  # said so already
             raise
+        if account.reason == SILENT:
+            account.ended(grpc.StatusCode.CANCELLED)
+            context.abort(grpc.StatusCode.CANCELLED, "the caller kept silent for too long")
         told = context.code()  # type: ignore[attr-defined]  # missing in the stubs only
         if told is not None:  # the servicer spoke gRPC's own words
             account.ended(told)

@@ -18,6 +18,10 @@ STOPPING = Unavailable(
 _PATH = re.compile(r"(?<![\w./:-])(?:file://|sqlite:///?)?/(?:[^\s'\"`,;:()\[\]/]+/)+")
 
 
+class CallerGone(Exception):
+    """The caller went away, or kept silent for too long, instead of ending its stream."""
+
+
 class UnknownMethod(Exception):
     """A method that is not served here.
 
@@ -54,7 +58,7 @@ def refusal_of(error: BaseException, request_id: str, *, gone: grpc.StatusCode |
         gone: CANCELLED or DEADLINE_EXCEEDED when the caller no longer listens, else None.
     """
     if gone is not None:
-        foreseen = isinstance(error, MienError | grpc.RpcError | Interrupted)
+        foreseen = isinstance(error, MienError | grpc.RpcError | Interrupted | CallerGone)
         return Refusal(gone, gone.name, unforeseen=not foreseen)
     if isinstance(error, Interrupted):
         error = STOPPING
