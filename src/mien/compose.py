@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError, WrongState
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
 from mien.core.ports import Executor, Generation, Models, Registry, Serving, Tracker
-from mien.params.project import Params
 from mien.settings import Settings, load_settings
-from mien.stages.context import Context
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a service starts without what only stages need
     from mien.adapters.local_serving import LocalServing
     from mien.adapters.promotion import Gate
+    from mien.params.project import Params
     from mien.recognition.package import Variant
+    from mien.stages.context import Context
 
 
 def make_context(
@@ -38,6 +38,7 @@ def make_context(
         cancelled: asked between steps.
     """
     from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
+    from mien.stages.context import Context
 
     base = Path.cwd()
     project = (root or base).resolve()

@@ -219,14 +219,9 @@ class LocalServing:
             served.version,
             served.digest,
             package.spec.dataset_digest,
-            package.spec.trial,
+            served.run_id,
             package.spec.preprocess.digest,
         )
-        if self.models_ is not None:
-            try:
-                lineage = self.models_.get(served.name).lineage
-            except MienError as error:  # the answers are the same without the run's name
-                log.warning("the registry does not say where the champion is from: %s", error)
         return Champion(served, package.spec, lineage, threading.local())
 
     def watch(self, trouble: Callable[[], str | None], look: Callable[[], None]) -> None:

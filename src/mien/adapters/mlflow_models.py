@@ -10,12 +10,14 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mien.core.errors import Conflict, Corrupt, NotFound, Unavailable
 from mien.core.expression import Expression
@@ -71,6 +73,22 @@ class MlflowModels:
             )
             found = client.get_model_version(asked.model, version)
         return _info(found, reference)
+
+    def pointed(self, name: str, alias: str) -> str | None:
+        """Return the version that an alias points at; None when it points nowhere.
+
+        An SQLite file is asked without MLflow: a service that has no model yet stays small, and
+        asking makes no database.
+
+        Raises:
+            Unavailable: ``REGISTRY_UNAVAILABLE``.
+        """
+        if self.uri.startswith("sqlite:///"):
+            return _asked_directly(Path(self.uri.removeprefix("sqlite:///")), name, alias)
+        try:
+            return self.get(f"{name}@{alias}").lineage.model_version
+        except NotFound:
+            return None
 
     def versions(self, name: str | None = None) -> Sequence[ModelInfo]:
         """List registered models, newest first; versions that mien did not register are left out.
@@ -232,6 +250,26 @@ def _answering(uri: str, asked: str = "") -> Iterator[None]:
             hint="run: mien doctor",
             details={"retry_after_s": "2"},
         ) from error
+
+
+def _asked_directly(file: Path, name: str, alias: str) -> str | None:
+    if not file.exists():
+        return None
+    wanted = "SELECT version FROM registered_model_aliases WHERE name = ? AND alias = ?"
+    try:
+        uri = f"file:{quote(str(file))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=10.0)) as database:
+            found = database.execute(wanted, (name, alias)).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):  # a database that never had a model
+            return None
+        raise Unavailable(
+            "REGISTRY_UNAVAILABLE",
+            f"the model registry {file} cannot be read: {error}",
+            hint="run: mien doctor",
+            details={"retry_after_s": "2"},
+        ) from None
+    return None if found is None else str(found[0])
 
 
 def _tags(package: Package, run_id: str) -> dict[str, str]:

@@ -236,7 +236,8 @@ class Promoter:
         model, version = info.lineage.model, info.lineage.model_version
         hosted = hosted_name(model, version, self.variant)
         digest = render_model(self.repository, package, version, hosted, self.variant, self.spec)
-        return Served(model, version, package.digest, hosted, self.variant, digest)
+        run = info.lineage.run_id
+        return Served(model, version, package.digest, hosted, self.variant, digest, run)
 
     def _exchange(self, models: Models, served: Served, package: Package, *, back: bool) -> None:
         """Load, ask, move the alias, exchange the front, commit; undo on any failure."""
@@ -323,8 +324,7 @@ class Promoter:
         state = self.state
         if state.moving is None:
             return
-        named = self._alias(self._registry())
-        if named is not None and named.lineage.model_version == state.moving.version:
+        if self._registry().pointed(self.front, CHAMPION) == state.moving.version:
             self._serve(state.moving)
             self.file.write(state.moved())
             self.changed()
@@ -335,17 +335,12 @@ class Promoter:
 
     def _adopt(self) -> None:
         """Take over the registry's champion where this folder has none."""
-        named = self._alias(self.models) if self.models else None
-        if named is None or self.models is None:
+        version = self.models.pointed(self.front, CHAMPION) if self.models else None
+        if version is None or self.models is None:
             return
+        named = self.models.get(f"{self.front}/{version}")
         package = self._fetch(self.models, named)
         self.file.write(replace(self.state, champion=self._render(named, package)))
-
-    def _alias(self, models: Models) -> ModelInfo | None:
-        try:
-            return models.get(f"{self.front}@{CHAMPION}")
-        except NotFound:
-            return None
 
     # Requests
 

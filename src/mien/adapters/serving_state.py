@@ -29,6 +29,7 @@ class Served:
         hosted: name of its folder in the repository.
         variant: of the network.
         repository_digest: of that folder.
+        run_id: of the run that it was registered under.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Served:
     hosted: str
     variant: Variant
     repository_digest: str
+    run_id: str = ""
 
     @property
     def name(self) -> str:

@@ -314,6 +314,10 @@ class Models(Protocol):
         """Find ``name/version`` or ``name@alias``; ``NotFound UNKNOWN_MODEL`` otherwise."""
         ...
 
+    def pointed(self, name: str, alias: str) -> str | None:
+        """Return the version that an alias points at; None when it points nowhere."""
+        ...
+
     def versions(self, name: str | None = None) -> Sequence[ModelInfo]:
         """List registered models, newest first."""
         ...
