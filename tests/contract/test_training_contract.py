@@ -193,6 +193,10 @@ def test_what_is_asked_is_checked(training, work, tmp_path):
         with pytest.raises(kind) as caught:
             training.create(asked)
         assert caught.value.reason == reason, asked
+    for request_id in ("x" * 201, "a\0b"):
+        with pytest.raises(Invalid) as caught:
+            training.create(TrialWork(good), request_id=request_id)
+        assert caught.value.reason == "JOB_SPEC"
     assert training.jobs().jobs == ()
 
 
@@ -327,7 +331,10 @@ def test_cancelling_a_sweep_cancels_its_trials(training, project):
     until(lambda: any(c.done > 3 for c in training.jobs(parent=job.name).jobs))
     training.cancel(job.name)
     assert end(training, job).state == "CANCELLED"
-    until(lambda: all(c.state == "CANCELLED" for c in training.jobs(parent=job.name).jobs))
+    until(lambda: all(c.over for c in training.jobs(parent=job.name).jobs))
+    states = {c.state for c in training.jobs(parent=job.name).jobs}
+    assert "CANCELLED" in states
+    assert states <= {"CANCELLED", "SUCCEEDED"}  # one may have ended before it heard
     assert end(training, training.create(asked)).state == "SUCCEEDED"
 
 
@@ -338,6 +345,24 @@ def test_a_generator_is_trained(training, project):
     assert (job.state, job.name.startswith("generator-")) == ("SUCCEEDED", True)
     out = Path(asked.project) / "data/train_generator/stack/generator.json"
     assert json.loads(out.read_text())["steps"] == 3
+
+
+def test_every_slot_has_a_gpu_of_its_own(tmp_path, work):
+    """Two slots, two GPUs: trials that run at once are given different ones."""
+    worker = JobWorker(
+        INSTANT, cache=tmp_path / "cache", scratch=tmp_path / "running", gpus=("3", "GPU-x")
+    )
+    (tmp_path / "work").mkdir()
+    book, roots = JobBook(f"sqlite:///{tmp_path}/jobs.db"), WorkRoots.of([tmp_path / "work"])
+    training = LocalTraining(book, roots=roots, worker=worker, slots=2).start()
+    asked = [work(f"t{n}", steps=30, step_s=0.01, pids=True) for n in range(4)]
+    for job in [training.create(each) for each in asked]:
+        assert end(training, job).state == "SUCCEEDED"
+    given = [beside(each, "pids").read_text().split() for each in asked]
+    assert {gpu for _, gpu in given} == {"3", "GPU-x"}
+    assert len(dict(given)) == len({(pid, gpu) for pid, gpu in given}), "a worker keeps its GPU"
+    assert training.drain(10.0)
+    book.close()
 
 
 def test_a_drained_service_goes_on_where_it_was(tmp_path, work, project):

@@ -7,19 +7,27 @@ never forgotten.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
-import socket
 import threading
 import time
-import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from mien.adapters.job_rows import (
+    children_of,
+    free,
+    link,
+    of,
+    read,
+    sequence_of,
+    starts_more,
+    token_of,
+    unknown,
+    wanted_by_others,
+    write,
+)
 from mien.adapters.job_tables import (
     CHILDREN,
     JOBS,
@@ -29,7 +37,7 @@ from mien.adapters.job_tables import (
     open_tables,
     text_of,
 )
-from mien.core.errors import AlreadyExists, Conflict, Interrupted, Invalid, NotFound
+from mien.core.errors import AlreadyExists, Conflict, Invalid
 from mien.core.hooks import Cancelled, never_cancelled
 from mien.core.jobs import ENDED, Job, JobPage, JobState
 
@@ -120,9 +128,9 @@ class JobBook:
     ) -> tuple[Job, bool]:
         with self._engine.begin() as db:
             if parent:
-                _starts_more(db, parent)
+                starts_more(db, parent)
             known = self._request(db, request_id, name, text)
-            row = db.execute(_of(name).with_for_update()).mappings().first()
+            row = db.execute(of(name).with_for_update()).mappings().first()
             if row is None:
                 db.execute(
                     JOBS.insert().values(
@@ -140,11 +148,11 @@ class JobBook:
                     "JOB_NAME_TAKEN", f"{name} is other work already", hint="use another key"
                 )
             elif not known and row["state"] in again:
-                _write(db, name, _ANEW)
+                write(db, name, _ANEW)
             queued = row is None or (not known and row["state"] in again)
             if parent:
-                _link(db, parent, name)
-            return _read(db, name), queued
+                link(db, parent, name)
+            return read(db, name), queued
 
     def _request(self, db: Connection, request_id: str, name: str, text: str) -> bool:
         if not request_id:
@@ -166,7 +174,7 @@ class JobBook:
     def get(self, name: str) -> Job:
         """Read a job; ``NotFound`` ``UNKNOWN_JOB``."""
         with self._reading.begin() as db:
-            return _read(db, name)
+            return read(db, name)
 
     def jobs(
         self,
@@ -194,7 +202,7 @@ class JobBook:
         size = page_size or PAGE
         wanted = select(JOBS).order_by(JOBS.c.sequence.desc()).limit(size + 1)
         if page_token:
-            wanted = wanted.where(JOBS.c.sequence < _sequence_of(page_token))
+            wanted = wanted.where(JOBS.c.sequence < sequence_of(page_token))
         if kinds:
             wanted = wanted.where(JOBS.c.kind.in_(sorted(kinds)))
         if parent:
@@ -202,10 +210,10 @@ class JobBook:
             wanted = wanted.where(JOBS.c.name.in_(mine))
         with self._reading.begin() as db:
             rows = db.execute(wanted).mappings().all()
-            children = _children(db, [row["name"] for row in rows])
+            children = children_of(db, [row["name"] for row in rows])
         more = len(rows) > size
         found = tuple(job_of(r, children.get(r["name"], ())) for r in rows[:size])
-        return JobPage(found, _token_of(rows[size - 1]["sequence"]) if more else "")
+        return JobPage(found, token_of(rows[size - 1]["sequence"]) if more else "")
 
     def count(
         self, kinds: Collection[str] = (), *, parent: str = "", asked: bool = False
@@ -278,20 +286,22 @@ class JobBook:
                 has ended does not change any more, and is returned as it is.
         """
         with self._engine.begin() as db:
-            row = db.execute(_of(name).with_for_update()).mappings().first()
+            row = db.execute(of(name).with_for_update()).mappings().first()
             if row is None:
-                raise _unknown(name)
+                raise unknown(name)
             if owner and row["owner"] != owner:
                 raise Conflict(
-                    "LEASE_LOST", f"{name} was taken over by {row['owner'] or 'nobody yet'}"
+                    "LEASE_LOST",
+                    f"{name} was taken over by {row['owner'] or 'nobody yet'}",
+                    hint="leave it to them",
                 )
             if row["state"] in ENDED:
-                return _read(db, name)
+                return read(db, name)
             values = columns_of(fields)
             if values.get("state") in ENDED:
                 values |= {"ended": time.time(), "owner": "", "lease_until": 0.0}
-            _write(db, name, values)
-            job = _read(db, name)
+            write(db, name, values)
+            job = read(db, name)
         self.tell()
         return job
 
@@ -301,20 +311,20 @@ class JobBook:
         A child that another unfinished job waits for goes on. ``NotFound`` ``UNKNOWN_JOB``.
         """
         with self._engine.begin() as db:
-            _read(db, name)
+            read(db, name)
             self._cancel(db, name)
-            job = _read(db, name)
+            job = read(db, name)
         self.tell()
         return job
 
     def _cancel(self, db: Connection, name: str) -> None:
-        row = db.execute(_of(name).with_for_update()).mappings().one()
+        row = db.execute(of(name).with_for_update()).mappings().one()
         if row["state"] == "QUEUED":
-            _write(db, name, {"state": "CANCELLED", "ended": time.time()})
+            write(db, name, {"state": "CANCELLED", "ended": time.time()})
         elif row["state"] == "RUNNING":
-            _write(db, name, {"state": "CANCELLING"})
-        for child in _children(db, [name]).get(name, ()):
-            if not _wanted_by_others(db, child, name):
+            write(db, name, {"state": "CANCELLING"})
+        for child in children_of(db, [name]).get(name, ()):
+            if not wanted_by_others(db, child, name):
                 self._cancel(db, child)
 
     # running
@@ -325,7 +335,7 @@ class JobBook:
             return None
         now = time.time()
         with self._engine.begin() as db:
-            wanted = _free(db, kinds, owner, now).with_for_update(skip_locked=True)
+            wanted = free(db, kinds, owner, now).with_for_update(skip_locked=True)
             row = db.execute(wanted).mappings().first()
             if row is None:
                 return None
@@ -333,15 +343,15 @@ class JobBook:
             if row["state"] != "CANCELLING":
                 values |= {"state": "RUNNING", "tries": row["tries"] + 1}
                 values |= {"started": row["started"] or now}
-            _write(db, row["name"], values)
-            job = _read(db, row["name"])
+            write(db, row["name"], values)
+            job = read(db, row["name"])
         self.tell()
         return job
 
     def waits(self, kinds: Collection[str], owner: str) -> bool:
         """Tell whether there is a job that nobody is at."""
         with self._reading.begin() as db:
-            return db.execute(_free(db, kinds, owner, time.time())).first() is not None
+            return db.execute(free(db, kinds, owner, time.time())).first() is not None
 
     def renew(self, owner: str) -> None:
         """Renew all leases of a holder."""
@@ -358,15 +368,15 @@ class JobBook:
     def release(self, name: str, *, owner: str) -> Job:
         """Give a job back that is to go on later: QUEUED, or CANCELLED when that was asked."""
         with self._engine.begin() as db:
-            row = db.execute(_of(name).with_for_update()).mappings().first()
+            row = db.execute(of(name).with_for_update()).mappings().first()
             if row is None:
-                raise _unknown(name)
+                raise unknown(name)
             if row["owner"] == owner:
                 asked = row["state"] == "CANCELLING"
                 ended = {"state": "CANCELLED", "ended": time.time()}
                 values = ended if asked else {"state": "QUEUED"}
-                _write(db, name, {**values, "owner": "", "lease_until": 0.0})
-            job = _read(db, name)
+                write(db, name, {**values, "owner": "", "lease_until": 0.0})
+            job = read(db, name)
         self.tell()
         return job
 
@@ -375,109 +385,3 @@ class JobBook:
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
-
-
-def new_owner() -> str:
-    """Name a holder of leases so that its machine can tell whether it still lives."""
-    return "|".join((socket.gethostname(), str(os.getpid()), _born(os.getpid()), uuid.uuid4().hex))
-
-
-def _free(db: Connection, kinds: Collection[str], asking: str, now: float) -> Any:
-    """Select the oldest job that nobody is at."""
-    left = or_(JOBS.c.lease_until < now, JOBS.c.owner.in_(_dead_owners(db, asking)))
-    begun = and_(JOBS.c.state.in_(("RUNNING", "CANCELLING")), left)
-    wanted = select(JOBS).where(JOBS.c.kind.in_(sorted(kinds)))
-    return wanted.where(or_(JOBS.c.state == "QUEUED", begun)).order_by(JOBS.c.sequence).limit(1)
-
-
-def _dead_owners(db: Connection, asking: str) -> list[str]:
-    """Name the holders that are dead processes of this machine: no need to wait for them."""
-    held = JOBS.c.state.in_(("RUNNING", "CANCELLING"))
-    owners = db.execute(select(JOBS.c.owner).where(held).distinct()).scalars()
-    return [o for o in owners if o != asking and _is_dead(o)]
-
-
-def _is_dead(owner: str) -> bool:
-    host, _, rest = owner.partition("|")
-    pid, _, rest = rest.partition("|")
-    born = rest.partition("|")[0]
-    return host == socket.gethostname() and pid.isdigit() and _born(int(pid)) != born
-
-
-def _born(pid: int) -> str:
-    """Tell when a process began, "" for none or a dead one: numbers of processes come again."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        gone = process.status() == psutil.STATUS_ZOMBIE
-        return "" if gone else f"{process.create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return ""
-
-
-def _of(name: str) -> Any:
-    return select(JOBS).where(JOBS.c.name == name)
-
-
-def _read(db: Connection, name: str) -> Job:
-    row = db.execute(_of(name)).mappings().first()
-    if row is None:
-        raise _unknown(name)
-    return job_of(row, _children(db, [name]).get(name, ()))
-
-
-def _write(db: Connection, name: str, values: Mapping[str, Any]) -> None:
-    raised = {**values, "revision": JOBS.c.revision + 1}
-    db.execute(update(JOBS).where(JOBS.c.name == name).values(raised))
-
-
-def _children(db: Connection, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    wanted = select(CHILDREN.c.parent, CHILDREN.c.child).where(CHILDREN.c.parent.in_(names))
-    found: dict[str, tuple[str, ...]] = {}
-    for parent, child in db.execute(wanted.order_by(CHILDREN.c.sequence)):
-        found[parent] = (*found.get(parent, ()), child)
-    return found
-
-
-def _link(db: Connection, parent: str, child: str) -> None:
-    both = and_(CHILDREN.c.parent == parent, CHILDREN.c.child == child)
-    if db.execute(select(CHILDREN.c.sequence).where(both)).first() is None:
-        db.execute(CHILDREN.insert().values(parent=parent, child=child))
-        _write(db, parent, {})
-
-
-def _starts_more(db: Connection, parent: str) -> None:
-    """Refuse children of what has ended; parents are locked before children, by cancels too."""
-    row = db.execute(_of(parent).with_for_update()).mappings().first()
-    if row is None:
-        raise _unknown(parent)
-    if row["state"] not in ("QUEUED", "RUNNING"):
-        raise Interrupted(f"{parent} has ended or shall end: it starts nothing more")
-
-
-def _wanted_by_others(db: Connection, child: str, parent: str) -> bool:
-    others = (
-        select(JOBS.c.name)
-        .join(CHILDREN, CHILDREN.c.parent == JOBS.c.name)
-        .where(CHILDREN.c.child == child, JOBS.c.name != parent)
-        .where(JOBS.c.state.in_(("QUEUED", "RUNNING")))
-    )
-    return db.execute(others).first() is not None
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound("UNKNOWN_JOB", f"there is no job {name!r}", hint="list the jobs")
-
-
-def _token_of(sequence: int) -> str:
-    return base64.urlsafe_b64encode(str(sequence).encode()).decode()
-
-
-def _sequence_of(token: str) -> int:
-    try:
-        return int(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error):
-        raise Invalid(
-            "PAGE_TOKEN", "this page token is none of ours", hint="begin again without one"
-        ) from None

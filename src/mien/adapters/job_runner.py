@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mien.adapters.job_book import POLL_S, JobBook, new_owner
+from mien.adapters.job_book import POLL_S, JobBook
+from mien.adapters.job_owners import new_owner
 from mien.core.errors import Conflict, Interrupted
 from mien.core.jobs import Failure, Job
 

@@ -41,6 +41,7 @@ LOG_BYTES = 65_536
 _MOST_LOG_BYTES = 8 << 20
 _MOST_PARAMS = 1 << 20
 _MOST_OVERRIDES = 1000
+_MOST_REQUEST_ID = 200
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
@@ -103,6 +104,8 @@ class LocalTraining:
 
     def create(self, work: TrainingWork, *, request_id: str = "") -> Job:
         """Start a job, as the port says."""
+        if len(request_id) > _MOST_REQUEST_ID or not (request_id + "x").isprintable():
+            raise _wrong(f"a request_id has at most {_MOST_REQUEST_ID} printable characters")
         kind, name, located, again = self._asked(work)
         self._room_left(name)
         job, _ = self.book.create(
