@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import mien
-from mien.adapters.generation_shards import News, check_shard, failure_of, items, progress_file
+from mien.adapters.generation_shards import News, check_shard, items, progress_file
 from mien.adapters.job_book import JobBook
 from mien.adapters.job_runner import JobFailed, JobHooks, JobRunner
+from mien.adapters.job_worker import failure_of
 from mien.core.digest import digest_of
 from mien.core.errors import (
     Corrupt,

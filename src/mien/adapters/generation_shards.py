@@ -1,9 +1,8 @@
-"""The shards of a generation job: how far they are, whether they are right, what failed."""
+"""The shards of a generation job: how far they are, and whether they are right."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,13 +10,9 @@ from pathlib import Path
 
 from mien.adapters.job_runner import JobHooks
 from mien.core.errors import Interrupted, Invalid, WrongState
-from mien.core.jobs import Failure
 from mien.core.sample import Item
 from mien.core.shards import ShardPlan, shard_folder
-from mien.core.tasks import TaskResult
 
-_SAID = re.compile(r"^mien: error: (?P<message>.*) \[(?P<reason>[A-Z0-9_]+)\]$", re.MULTILINE)
-_HINTED = re.compile(r"^mien: hint: (.*)$", re.MULTILINE)
 _TOLD_EVERY_S = 0.5
 
 
@@ -92,23 +87,6 @@ def check_shard(planned: ShardPlan, index: int, folder: Path) -> str:
             hint="start the job again",
         )
     return version.info.digest
-
-
-def failure_of(result: TaskResult) -> Failure:
-    """Say why a worker failed, from its exit code and what it said last."""
-    kind = {2: "Invalid", 42: "Corrupt"}.get(result.exit_code or 1, "Unavailable")
-    said = list(_SAID.finditer(result.log))
-    if not said:
-        text = f"a worker ended with exit code {result.exit_code} after {result.tries} tries"
-        return Failure("Unavailable", "WORKER_FAILED", text, exit_code=result.exit_code)
-    hints = _HINTED.findall(result.log[said[-1].end() :])
-    return Failure(
-        kind,
-        said[-1]["reason"],
-        said[-1]["message"],
-        hints[-1] if hints else "",
-        exit_code=result.exit_code,
-    )
 
 
 def items(planned: ShardPlan, path: Path, hooks: JobHooks) -> Iterator[Item]:

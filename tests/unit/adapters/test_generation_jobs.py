@@ -7,14 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from mien.adapters.generation_jobs import LocalGenerationJobs
-from mien.adapters.generation_shards import failure_of
 from mien.adapters.job_book import JobBook
 from mien.adapters.local_executor import InlineExecutor
 from mien.cli.main import run as mien
 from mien.core.errors import Exhausted, Interrupted, Unavailable
 from mien.core.expression import Expression
 from mien.core.generation import FacePlan
-from mien.core.tasks import TaskResult
 from mien.generators.local import LocalGeneration
 from mien.registry.folder_registry import FolderRegistry
 
@@ -147,19 +145,3 @@ def test_a_generator_that_changed_since_it_was_asked_for(make, tmp_path):
     again = make(Doomed(tmp_path / "r"))
     last = ended(again, other.name)
     assert (last.state, last.failure.reason) == ("FAILED", "OTHER_ENGINE_DIGEST")
-
-
-@pytest.mark.parametrize(
-    ("code", "log", "kind", "reason"),
-    [
-        (2, "mien: error: no such thing [NO_THING]\nmien: hint: look\n", "Invalid", "NO_THING"),
-        (42, "x\nmien: error: it rotted [ROT]\n", "Corrupt", "ROT"),
-        (1, "mien: error: full [DISK_FULL]\n", "Unavailable", "DISK_FULL"),
-        (137, "Killed\n", "Unavailable", "WORKER_FAILED"),
-        (1, "mien: internal error: KeyError: 'x'\n", "Unavailable", "WORKER_FAILED"),
-    ],
-)
-def test_what_a_worker_said_is_why_the_job_failed(code, log, kind, reason):
-    """Its last error, by its exit code."""
-    failure = failure_of(TaskResult("k", "FAILED", code, 3, log))
-    assert (failure.kind, failure.reason, failure.exit_code) == (kind, reason, code)
