@@ -264,7 +264,8 @@ class Training(Protocol):
 
         Raises:
             Invalid: ``JOB_SPEC``. NotFound: ``PLAN_MISSING``. Forbidden: ``PLAN_FORBIDDEN``.
-            AlreadyExists: ``REQUEST_ID_REUSED``. Exhausted: ``QUEUE_FULL``.
+            AlreadyExists: ``REQUEST_ID_REUSED``, ``JOB_NAME_TAKEN`` for a key of other work.
+            Exhausted: ``QUEUE_FULL``.
         """
         ...
 

@@ -73,7 +73,8 @@ class TrainingServiceServicer:
 
     def CreateTrainingJob(self, request, context):
         """Starts a job; the same work again is the same job.
-        Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, QUEUE_FULL.
+        Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, JOB_NAME_TAKEN,
+        QUEUE_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

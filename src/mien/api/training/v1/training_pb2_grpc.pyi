@@ -35,7 +35,8 @@ class TrainingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TrainingServiceAsyncStub: ...
     CreateTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.CreateTrainingJobRequest, _training_pb2.TrainingJob]
     """Starts a job; the same work again is the same job.
-    Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, QUEUE_FULL.
+    Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, JOB_NAME_TAKEN,
+    QUEUE_FULL.
     """
     GetTrainingJob: _grpc.UnaryUnaryMultiCallable[_training_pb2.GetTrainingJobRequest, _training_pb2.TrainingJob]
     """Reads a job.
@@ -66,7 +67,8 @@ class TrainingServiceAsyncStub(TrainingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.CreateTrainingJobRequest, _training_pb2.TrainingJob]  # type: ignore[assignment]
     """Starts a job; the same work again is the same job.
-    Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, QUEUE_FULL.
+    Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, JOB_NAME_TAKEN,
+    QUEUE_FULL.
     """
     GetTrainingJob: _aio.UnaryUnaryMultiCallable[_training_pb2.GetTrainingJobRequest, _training_pb2.TrainingJob]  # type: ignore[assignment]
     """Reads a job.
@@ -100,7 +102,8 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_training_pb2.TrainingJob, _abc.Awaitable[_training_pb2.TrainingJob]]:
         """Starts a job; the same work again is the same job.
-        Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, QUEUE_FULL.
+        Reasons: JOB_SPEC, PLAN_MISSING, PLAN_FORBIDDEN, REQUEST_ID_REUSED, JOB_NAME_TAKEN,
+        QUEUE_FULL.
         """
 
     @_abc_1.abstractmethod
