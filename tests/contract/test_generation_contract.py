@@ -194,13 +194,15 @@ def test_a_wrong_plan_is_refused_before_the_first_face(generation, monkeypatch, 
     assert error.value.reason == reason
 
 
-def test_parameters_nested_without_end_are_refused(generation):
+@pytest.mark.parametrize("depth", [20, 900])
+def test_parameters_nested_without_end_are_refused(generation, depth):
     """A caller cannot make anything recurse."""
-    params = {}
-    for _ in range(100):
-        params = {"identity": params}
-    with pytest.raises(Invalid, match="ENGINE_PARAMS"):
-        generation.stream_faces(FacePlan("compose", SIX, 1, params))
+    mappings, lists = {}, []
+    for _ in range(depth):
+        mappings, lists = {"identity": mappings}, [lists]
+    for params in (mappings, {"identity": lists}):
+        with pytest.raises(Invalid, match="ENGINE_PARAMS"):
+            generation.stream_faces(FacePlan("compose", SIX, 1, params))
 
 
 def test_intensities_are_refused_where_none_can_be_given(generation):

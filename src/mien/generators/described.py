@@ -113,22 +113,27 @@ def placed(params: Mapping[str, Any], known: Mapping[str, Found]) -> dict[str, A
 
 
 def named_generators(params: Any) -> list[str]:
-    """List the names of generators in parameters, at any depth, in their order."""
-    if isinstance(params, list | tuple):
-        return [name for value in params for name in named_generators(value)]
-    if not isinstance(params, Mapping):
+    """List the names of generators in parameters, at any depth, in their order.
+
+    Raises:
+        Invalid: ``ENGINE_PARAMS`` for parameters nested too deeply.
+    """
+    return _named(params, 0)
+
+
+def _named(value: Any, depth: int) -> list[str]:
+    _check_depth(depth)
+    if isinstance(value, list | tuple):
+        return [name for each in value for name in _named(each, depth + 1)]
+    if not isinstance(value, Mapping):
         return []
-    own = [str(params["generator"])] if "generator" in params else []
-    return own + [n for k, v in params.items() if k != "generator" for n in named_generators(v)]
+    own = [str(value["generator"])] if "generator" in value else []
+    others = (each for key, each in value.items() if key != "generator")
+    return own + [name for each in others for name in _named(each, depth + 1)]
 
 
 def _placed(value: Any, known: Mapping[str, Found], depth: int) -> Any:
-    if depth > _DEEPEST:
-        raise invalid_fields(
-            "ENGINE_PARAMS",
-            "the parameters of the engine are wrong",
-            {"params": f"are nested more than {_DEEPEST} deep"},
-        )
+    _check_depth(depth)
     if isinstance(value, list | tuple):
         return [_placed(each, known, depth + 1) for each in value]
     if not isinstance(value, Mapping):
@@ -137,6 +142,15 @@ def _placed(value: Any, known: Mapping[str, Found], depth: int) -> Any:
         key: _folder(each, known) if key == "generator" else _placed(each, known, depth + 1)
         for key, each in value.items()
     }
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEEPEST:
+        raise invalid_fields(
+            "ENGINE_PARAMS",
+            "the parameters of the engine are wrong",
+            {"params": f"are nested more than {_DEEPEST} deep"},
+        )
 
 
 def _folder(name: Any, known: Mapping[str, Found]) -> str:

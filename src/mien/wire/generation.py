@@ -84,8 +84,15 @@ def params_of(text: str) -> dict[str, Any]:
 
 
 def params_text(params: Mapping[str, Any]) -> str:
-    """Write an engine's parameters; "" for none."""
-    return plain_json(params, what="the parameters of the engine") if params else ""
+    """Write an engine's parameters; "" for none, ``Invalid ENGINE_PARAMS`` for what is no JSON."""
+    try:
+        return plain_json(params, what="what was given") if params else ""
+    except Invalid as error:
+        raise invalid_fields(
+            "ENGINE_PARAMS",
+            "the parameters of the engine are wrong",
+            {"params_json": error.message},
+        ) from None
 
 
 def plan_message(plan: FacePlan) -> pb.FacePlan:
