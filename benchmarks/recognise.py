@@ -28,6 +28,7 @@ from mien.core.errors import Exhausted
 from mien.core.expression import EKMAN_SIX
 from mien.core.preprocess import PreprocessSpec
 from mien.core.serving import Query
+from mien.logs import configure
 from mien.recognition.onnx_run import open_session
 from mien.recognition.package import Golden, PackageSpec, write_package
 
@@ -52,6 +53,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many is shown")
     parser.add_argument("--triton", type=Path, default=Path(".triton"))
     options = parser.parse_args()
+    configure("warning", "json")  # a line a call would be part of what is measured
     home = TritonHome(options.triton)
     if home.missing:
         print(f"SKIPPED: {home.missing}; make triton")
@@ -157,7 +159,7 @@ def single(package, server, serving, options) -> None:
     print(f"one picture a call ({image.shape[1]}×{image.shape[0]}, {len(prepared)} face)   CPU-ms")
     for what, each in parts.items():
         print(f"  {what:<27} {each.cpu_ms:12.3f}")
-    with running("serving", mounted(serving)) as target:
+    with running("serving", mounted(serving), max_concurrent=32) as target:
         print("\nover the wire            CPU-ms/call   p50 ms   p99 ms  calls/s  refused")
         for clients in (1, 8, 32):
             found, refused = wired(server, target, data, clients, count * min(clients, 4))
