@@ -14,7 +14,7 @@ from mien.adapters.job_worker import JobWorker
 from mien.adapters.training_jobs import LocalTraining
 from mien.adapters.work_roots import WorkRoots
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
-from mien.core.digest import digest_bytes
+from mien.core.digest import digest_bytes, digest_of
 from mien.core.errors import AlreadyExists, Exhausted, Forbidden, Invalid, NotFound
 from mien.core.jobs import GeneratorWork, SweepWork, TrialWork
 from mien.settings import Settings
@@ -295,6 +295,20 @@ def test_a_sweep_runs_its_trials_as_children(training, project, tmp_path):
     assert [r["steps"] for r in gathered["results"]] == [3] * 4
     assert gathered["set"] == ["a.b=1"]
     assert list((tmp_path / "running").iterdir()) == []
+
+
+def test_one_key_in_two_places_is_two_jobs(training, work, project, tmp_path):
+    """A trial asked for by its key elsewhere does not stand in the way of a sweep's own."""
+    asked = project({"n": 0})
+    key = digest_of({"n": 0})
+    other = work("elsewhere")
+    job = training.create(TrialWork(other.plan, key=key))
+    assert job.name == f"trial-{key}"
+    last = end(training, training.create(asked))
+    assert last.state == "SUCCEEDED", last.failure
+    (child,) = last.children
+    assert child.startswith(f"trial-{key}-")
+    assert end(training, job).state == "SUCCEEDED"
 
 
 def test_a_sweep_asked_again_finds_its_trials(training, project):

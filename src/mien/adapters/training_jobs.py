@@ -155,7 +155,7 @@ class LocalTraining:
         """Check what is asked; returns kind, name, the work resolved, when it is done again."""
         if isinstance(work, TrialWork):
             trial = self._located(work)
-            return "trial", f"trial-{trial.key}", trial, again_if_missing(trial.done)
+            return "trial", self._trial_name(trial), trial, again_if_missing(trial.done)
         project = self._project(work)
         if isinstance(work, SweepWork):
             sweep = SweepWork(*project)
@@ -165,6 +165,15 @@ class LocalTraining:
         folder, params, overrides = project
         generator = GeneratorWork(folder, work.generator, params, overrides)
         return "generator", f"generator-{digest_of(asdict(generator))[:32]}", generator, ENDED
+
+    def _trial_name(self, trial: TrialWork) -> str:
+        """Name a trial by its key; a second place for the same key is told apart."""
+        name = f"trial-{trial.key}"
+        try:
+            known = work_of(self.book.get(name))
+        except NotFound:
+            return name
+        return name if known == trial else f"{name}-{digest_of(asdict(trial))[:12]}"
 
     def _located(self, work: TrialWork) -> TrialWork:
         if not work.plan:
@@ -249,10 +258,15 @@ class LocalTraining:
             self._verb(job, room, hooks, "sweep", "--write-plans", str(plans))
         planned = json.loads(plans.read_text(encoding="utf-8"))
         for trial in planned:
-            spec = asdict(TrialWork(trial["plan"], trial["done"], trial["key"]))
-            name = f"trial-{trial['key']}"
-            again = again_if_missing(trial["done"])
-            self.book.create("trial", spec, name=name, parent=job.name, again=again)
+            plan, done = (str(Path(trial[each]).resolve()) for each in ("plan", "done"))
+            work = TrialWork(plan, done, trial["key"])
+            self.book.create(
+                "trial",
+                asdict(work),
+                name=self._trial_name(work),
+                parent=job.name,
+                again=again_if_missing(done),
+            )
         hooks.result({"trials": len(planned)})
 
     def _wait_for_children(self, job: Job, hooks: JobHooks) -> list[Job]:
