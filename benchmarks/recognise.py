@@ -162,7 +162,7 @@ def single(package, server, serving, options) -> None:
     with running("serving", mounted(serving), max_concurrent=32) as target:
         print("\nover the wire            CPU-ms/call   p50 ms   p99 ms  calls/s  refused")
         for clients in (1, 8, 32):
-            found, refused = wired(server, target, data, clients, count * min(clients, 4))
+            found, refused = wired(server, target, data, clients, 4 * count * min(clients, 4))
             print(
                 f"  {clients:>2} clients              {found.cpu_ms:12.3f} {found.p50_ms:8.2f} "
                 f"{found.p99_ms:8.2f} {1000 / found.wall_ms:8.0f} {refused:8d}"
@@ -226,7 +226,7 @@ def ask(target, data, clients, calls, ready, pipe) -> None:
                 return -1.0
             return time.perf_counter() - began
 
-        list(pool.map(one, range(2 * clients)))
+        list(pool.map(one, range(50 + 4 * clients)))
         pipe.send("warm")
         ready.wait()
         seconds = list(pool.map(one, range(calls)))
