@@ -27,11 +27,11 @@ def comments() -> dict[str, str]:
     found = {}
     for file in sorted((ROOT / "proto").rglob("*.proto")):
         text = file.read_text()
-        service = re.search(r"^service (\w+)", text, re.MULTILINE)
-        package = re.search(r"^package (\S+);", text, re.MULTILINE)
+        services = re.findall(r"^service (\w+)", text, re.MULTILINE)
+        (package,) = re.findall(r"^package (\S+);", text, re.MULTILINE)
         for comment, name in RPC.findall(text):
             plain = " ".join(line.strip(" /") for line in comment.splitlines())
-            found[f"/{package[1]}.{service[1]}/{name}"] = plain
+            found[f"/{package}.{services[0]}/{name}"] = plain
     return found
 
 

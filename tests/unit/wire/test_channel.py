@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -27,7 +28,7 @@ class Registry(RegistryServiceServicer):
 
     def __init__(self) -> None:
         self.failures = 0
-        self.calls = []
+        self.calls: list[tuple[dict[str, Any], float]] = []
 
     def called(self, context):
         self.calls.append((dict(context.invocation_metadata()), context.time_remaining()))

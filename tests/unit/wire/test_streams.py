@@ -31,7 +31,7 @@ class Registry(RegistryServiceServicer):
 
     def __init__(self) -> None:
         self.gone = threading.Event()
-        self.received = []
+        self.received: list[str] = []
         self.fails_after = None
 
     def StreamItems(self, request, context):

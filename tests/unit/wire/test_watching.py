@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import grpc
 import pytest
@@ -35,8 +36,8 @@ class Training(TrainingServiceServicer):
 
     def __init__(self) -> None:
         self.now = job(1)
-        self.scenes = []
-        self.behind = []
+        self.scenes: list[tuple[list[pb.TrainingJob], Any]] = []
+        self.behind: list[int] = []
         self.gone = threading.Event()
         self.slow_s = 0.0
 
