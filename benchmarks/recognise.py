@@ -111,7 +111,7 @@ def batched(package, server, name, faces, repeats) -> None:
         "Triton": lambda b: server.client.infer(name, b, timeout_s=60),
     }
 
-    def measured(one: Callable) -> Cost:
+    def measured(one: Callable[[Any], Any]) -> Cost:
         return best(repeats, lambda: cost(server, lambda: [one(b) for b in pieces], len(faces)))
 
     found = {what: measured(one) for what, one in ask.items()}
@@ -244,7 +244,7 @@ def spent(server) -> float:
     """Processor seconds of this process, Triton and its stubs so far."""
     triton = psutil.Process(server.pid)
     found = [p.cpu_times() for p in (triton, *triton.children())]
-    return time.process_time() + sum(t.user + t.system for t in found)
+    return time.process_time() + sum(float(t.user + t.system) for t in found)
 
 
 def best(repeats: int, one: Callable[[], Cost]) -> Cost:

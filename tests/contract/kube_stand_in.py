@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 FAKE = Path(__file__).with_name("fake_mien.py")
@@ -31,14 +32,14 @@ class Cluster:
     """State, and the faults to commit."""
 
     namespace: str = "mien"
-    version: tuple = ("1", "36")
+    version: tuple[str, str] = ("1", "36")
     slots: int = 4
     instant: bool = False
-    jobs: dict = field(default_factory=dict)
-    pods: dict = field(default_factory=dict)
-    logs: dict = field(default_factory=dict)
-    processes: dict = field(default_factory=dict)
-    events: list = field(default_factory=list)
+    jobs: dict[str, Any] = field(default_factory=dict)
+    pods: dict[str, Any] = field(default_factory=dict)
+    logs: dict[str, Any] = field(default_factory=dict)
+    processes: dict[str, Any] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
     forgotten: int = 0
     revision: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -48,7 +49,7 @@ class Cluster:
     forbidden: str = ""
     quota: int = 10**9
     bad_image: bool = False
-    calls: list = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
     most_running: int = 0
     open: bool = True
 

@@ -62,7 +62,7 @@ def postgres_url(socket: str) -> str:
 
     schema = f"s{os.getpid()}_{next(_NUMBERS)}"
     with psycopg.connect(host=socket, user="mien", dbname="postgres", autocommit=True) as session:
-        session.execute(f"CREATE SCHEMA {schema}")  # type: ignore[arg-type]
+        session.execute(f"CREATE SCHEMA {schema}")
     options = f"host={socket}&options=-csearch_path%3D{schema}"
     return f"postgresql+psycopg://mien@/postgres?{options}"
 
