@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import random
+from typing import Any
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor as F
@@ -81,7 +82,7 @@ def plausible(kind: type[Message], rng: random.Random, depth: int = 0) -> Messag
     return message
 
 
-def _fill(message: Message, field: F, rng: random.Random, depth: int) -> None:
+def _fill(message: Message, field: Any, rng: random.Random, depth: int) -> None:
     target = getattr(message, field.name)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         key, value = (field.message_type.fields_by_name[n] for n in ("key", "value"))
@@ -108,7 +109,7 @@ def _fill(message: Message, field: F, rng: random.Random, depth: int) -> None:
         setattr(message, field.name, _value(field, rng))
 
 
-def _value(field: F, rng: random.Random):
+def _value(field: Any, rng: random.Random):
     if field.type == F.TYPE_STRING:
         return rng.choice(WORDS)
     if field.type == F.TYPE_BYTES:

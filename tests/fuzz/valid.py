@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from blake3 import blake3
+from google.protobuf.message import Message
 from PIL import Image
 
 from mien.api.generation.v1 import generation_pb2 as generation
@@ -39,7 +41,7 @@ def item(number: int) -> face_pb2.Item:
         source="demo",
         origin=face_pb2.ORIGIN_REAL,
         subject=f"demo:{number % 2}",
-        expression=1 + number % 8,
+        expression=face_pb2.EXPRESSION_FEAR,
         file=f"{number}.png",
         digest=blake3(image).hexdigest(),
         width=24,
@@ -63,7 +65,7 @@ def creation() -> list[registry.CreateVersionRequest]:
     ]
 
 
-REQUESTS = {
+REQUESTS: dict[str, Sequence[Message]] = {
     "RegistryService/CreateVersion": creation(),
     "RegistryService/GetVersion": [registry.GetVersionRequest(reference=NAME)],
     "RegistryService/ListVersions": [registry.ListVersionsRequest(name=NAME, page_size=2)],
