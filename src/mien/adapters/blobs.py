@@ -19,10 +19,18 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from mien.core.digest import digest_file
-from mien.core.errors import Corrupt, Exhausted, Invalid, MienError, NotFound, Unavailable
+from mien.core.errors import (
+    AlreadyExists,
+    Corrupt,
+    Exhausted,
+    Invalid,
+    MienError,
+    NotFound,
+    Unavailable,
+)
 from mien.core.manifest import VersionInfo
 from mien.registry.layout import INFO, MANIFEST, SHARDS, corrupt, read_info
-from mien.registry.staging import move_in, staged
+from mien.registry.staging import is_left, move_in, staged
 
 _VARIANT_LETTERS = 16
 _ASK_AGAIN_S = 15.0
@@ -100,7 +108,17 @@ class FolderBlobs:
         from mien.registry.write import publish
 
         location = known or f"versions/{info.digest}"
-        return location, publish(temporary, self.root / location, info, replace=False)
+        folder = self.root / location
+        try:
+            return location, publish(temporary, folder, info, replace=False)
+        except AlreadyExists as error:
+            # In a place named by its content, anything else is damage. And what a writer moved in
+            # and was killed before anybody saw it binds nobody to its licences.
+            damaged = error.reason == "VERSION_EXISTS"
+            unseen = known is None and is_left(folder)
+            if not (damaged or unseen):
+                raise
+            return location, publish(temporary, folder, info, replace=True)
 
     def open(self, location: str) -> Path:
         """Return the folder."""

@@ -94,15 +94,31 @@ def _locked(folder: Path) -> tuple[Path, int]:
             os.close(lock)
 
 
+def is_left(folder: Path) -> bool:
+    """Tell whether no writer works on a folder any more.
+
+    The lock of a writer stays on its folder when it has moved to its place, until ``staged`` ends.
+    """
+    with suppress(OSError), _dead(folder):
+        return True
+    return False
+
+
 def _remove_leftovers(folder: Path) -> None:
     for left in folder.parent.glob(f".{_escaped(folder.name)}.{'?' * 32}.tmp"):
-        with suppress(OSError):
-            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
-            finally:
-                os.close(lock)
+        with suppress(OSError), _dead(left):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _dead(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder that no writer holds; ``OSError`` when one does."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _escaped(name: str) -> str:

@@ -10,9 +10,10 @@ import pytest
 
 from mien.adapters.blobs import FolderBlobs, RemoteBlobs, open_blobs
 from mien.adapters.catalogue_registry import open_registry
-from mien.core.errors import Corrupt, Exhausted, Invalid, Unavailable
-from mien.core.manifest import Provenance
+from mien.core.errors import AlreadyExists, Corrupt, Exhausted, Invalid, Unavailable
+from mien.core.manifest import Licence, Provenance
 from mien.core.sample import Item, Sample
+from mien.registry.staging import is_left, move_in, staged
 
 _NUMBERS = itertools.count()
 
@@ -128,3 +129,49 @@ def test_a_store_that_refuses_makes_no_version(registry, monkeypatch, error, kin
         monkeypatch.setattr(store, "put_file", real)
     assert create(registry, items(5)).rows == 5
     assert registry.verify("n").damage == ()
+
+
+def test_what_nobody_ever_saw_binds_nobody(tmp_path, monkeypatch):
+    """Moved in, then the database was away: the same content may come with other licences."""
+    registry = open_registry("", "", tmp_path)
+    record = registry._catalogue.record
+
+    def away(*_args):
+        raise Unavailable("DATABASE_UNAVAILABLE", "away", hint="wait")
+
+    monkeypatch.setattr(registry._catalogue, "record", away)
+    with pytest.raises(Unavailable):
+        create(registry, items(5))
+    monkeypatch.setattr(registry._catalogue, "record", record)
+    free = {"a": Licence("CC0-1.0", True)}
+    info = registry.create("n", items(5), provenance=Provenance("t"), licences=free)
+    assert info.licences == free
+    assert registry.verify("n").damage == ()
+    with pytest.raises(AlreadyExists) as caught:
+        create(registry, items(5))  # now somebody may have seen it
+    assert caught.value.reason == "OTHER_LICENCES"
+
+
+def test_a_folder_that_is_being_published_is_not_left(tmp_path):
+    """Its writer's lock goes with it to its place, and ends with the writer's work."""
+    place = tmp_path / "place"
+    with staged(tmp_path / "new") as temporary:
+        (temporary / "version.json").write_text("{}")
+        assert move_in(temporary, place, replace=False)
+        assert not is_left(place)
+    assert is_left(place)
+    assert not is_left(tmp_path / "nothing")
+
+
+def test_a_damaged_version_file_is_repaired_by_the_same_content(tmp_path):
+    """Its folder holds nothing that can be named; the place says what it must be."""
+    registry = open_registry("", "", tmp_path)
+    info = create(registry, items(5))
+    file = tmp_path / "blobs" / "versions" / info.digest / "version.json"
+    file.write_text("{")
+    with pytest.raises(Corrupt):
+        list(registry.items("n"))
+    assert len(registry.verify("n").damage) == 1
+    assert create(registry, items(5)) == info
+    assert registry.verify("n").damage == ()
+    assert len(list(registry.items("n"))) == 5
