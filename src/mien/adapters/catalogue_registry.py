@@ -22,7 +22,7 @@ from mien.core.catalogue import (
     check_name,
     check_request_id,
 )
-from mien.core.errors import Corrupt, Invalid, NotFound
+from mien.core.errors import Corrupt, NotFound
 from mien.core.manifest import Licence, Provenance, VersionInfo
 from mien.core.sample import Item
 from mien.registry.diff import summary
@@ -235,7 +235,7 @@ class CatalogueRegistry:
     def _location(self, digest: str) -> str:
         location = self._catalogue.location(digest)
         if location is None:
-            raise Invalid("UNKNOWN_VERSION", f"{digest} has no bytes", hint="register it again")
+            raise Corrupt("NAME_INDEX", f"the catalogue lost {digest}'s place", hint=_RESTORE)
         return location
 
 
