@@ -17,7 +17,7 @@ from mien.adapters.job_book import JobBook
 from mien.adapters.job_worker import JobWorker
 from mien.adapters.training_jobs import LocalTraining
 from mien.adapters.work_roots import WorkRoots
-from mien.core.errors import MienError
+from mien.core.errors import MienError, Unavailable
 from mien.core.jobs import GeneratorWork, SweepWork, TrialWork
 from mien.settings import Settings
 from mien.wire.channel import open_channel
@@ -59,7 +59,7 @@ class Asking(threading.Thread):
         self.moments = moments
         self.acknowledged = []
         self.seen = []
-        self.watching = threading.Thread(target=self.watch)
+        self.watching = threading.Thread(target=self.watch, daemon=True)
 
     def run(self):
         for i, work in enumerate(self.works):
@@ -74,7 +74,14 @@ class Asking(threading.Thread):
                 self.watching.start()
 
     def watch(self):
-        self.seen = list(self.client.watch(self.acknowledged[0]))
+        """Follow the first job to its end; begin again behind what was seen when it breaks."""
+        while not (self.seen and self.seen[-1].over):
+            after = self.seen[-1].revision if self.seen else 0
+            try:
+                for job in self.client.watch(self.acknowledged[0], after_revision=after):
+                    self.seen.append(job)
+            except Unavailable:
+                time.sleep(0.1)
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(50, marks=pytest.mark.slow)])
@@ -100,6 +107,7 @@ def test_killed_at_any_moment(service, tmp_path, kills):
         last = list(client.watch(name))[-1]  # it waits for a service that has just come back
         assert last.state == "SUCCEEDED", last
     asking.watching.join(60)
+    assert not asking.watching.is_alive()
     revisions = [job.revision for job in asking.seen]
     assert revisions == sorted(set(revisions))
     assert asking.seen[-1].state == "SUCCEEDED"
