@@ -142,7 +142,7 @@ def test_sources_are_brought_to_the_generator(channels, shape):
     assert face.image.shape == made.shape
 
 
-def TranslateEngineOf(made):  # noqa: N802
+def TranslateEngineOf(made):
     from mien.generators.translate import SamplingParams
 
     return TranslateEngine(made, SamplingParams(generator="unused"))
