@@ -325,8 +325,9 @@ class Promoter:
         if state.moving is None:
             return
         if self._registry().pointed(self.front, CHAMPION) == state.moving.version:
-            self._serve(state.moving)
-            self.file.write(state.moved())
+            with self._front_lock:
+                self._serve(state.moving)
+                self.file.write(state.moved())
             self.changed()
             log.warning("a promotion was finished", extra={"model": state.moving.name})
         else:
