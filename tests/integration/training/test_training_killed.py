@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import grpc
 import pytest
 import yaml
 
@@ -68,7 +69,7 @@ class Asking(threading.Thread):
                 try:
                     self.acknowledged.append(self.client.create(work, request_id=f"r{i}").name)
                     break
-                except MienError:
+                except (MienError, grpc.RpcError):  # refused, away, or too late: ask again
                     time.sleep(0.1)
             if i == 0:
                 self.watching.start()
@@ -101,12 +102,12 @@ def test_killed_at_any_moment(service, tmp_path, kills):
         time.sleep(moments.random() * 1.5)
         service.stop()
         service.start()
-    asking.join(60)
+    asking.join(150)
     assert len(asking.acknowledged) == len(works)
     for name in asking.acknowledged:
         last = list(client.watch(name))[-1]  # it waits for a service that has just come back
         assert last.state == "SUCCEEDED", last
-    asking.watching.join(60)
+    asking.watching.join(150)
     assert not asking.watching.is_alive()
     revisions = [job.revision for job in asking.seen]
     assert revisions == sorted(set(revisions))
