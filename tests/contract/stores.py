@@ -71,7 +71,7 @@ def postgres_url(socket: str) -> str:
 def object_store() -> Iterator[str]:
     """Start an S3 server in this process; yields its address, also in the environment."""
     server_module = pytest.importorskip("moto.server", reason="SKIPPED: moto is not installed")
-    pytest.importorskip("s3fs", reason="SKIPPED: s3fs is not installed")
+    s3fs = pytest.importorskip("s3fs", reason="SKIPPED: s3fs is not installed")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -84,9 +84,11 @@ def object_store() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
+    s3fs.S3FileSystem.clear_instance_cache()  # one that was made for another server
     try:
         yield where
     finally:
+        s3fs.S3FileSystem.clear_instance_cache()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         server.stop()

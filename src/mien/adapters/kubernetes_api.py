@@ -213,24 +213,21 @@ class KubernetesApi:
         for tries in range(1_000_000):
             self._pace.wait()
             self.calls += 1
-            wait_s = min(10.0, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0)
+            wait_s = min(5.0, 0.25 * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0)
             try:
                 answer = function(*args, _request_timeout=_TIMEOUT_S, **options)
                 status = getattr(answer, "status", 200)
                 if not isinstance(status, int) or status < 300:
                     return answer
-                code, body, headers = status, answer.data.decode(errors="replace"), answer.headers
+                code, body, after = status, _text(answer), _retry_after(answer.headers)
             except ApiException as error:
-                code, body, headers = (
-                    error.status or 0,
-                    str(error.body or error.reason),
-                    error.headers,
-                )
+                said = str(error.body or error.reason)
+                code, body, after = error.status or 0, said, _retry_after(error.headers)
             except (HTTPError, OSError) as error:
-                code, body, headers = 0, str(error), {}
-            if code not in (0, *_TRANSIENT) or time.monotonic() + wait_s > until:
+                code, body, after = 0, str(error), None
+            if code not in (0, *_TRANSIENT) or time.monotonic() > until:
                 raise error_of(code, body)
-            time.sleep(max(wait_s, _retry_after(headers)))
+            time.sleep(wait_s if after is None else after + random.uniform(0.0, 0.2))
         raise AssertionError("unreachable")
 
 
@@ -288,8 +285,9 @@ def _text(response: Any) -> str:
     return text
 
 
-def _retry_after(headers: Any) -> float:
+def _retry_after(headers: Any) -> float | None:
+    """Seconds the server asks us to wait; None = it does not say."""
     try:
-        return min(60.0, float(headers.get("Retry-After") or 0.0)) if headers else 0.0
-    except ValueError:
-        return 0.0
+        return min(60.0, max(0.0, float(headers["Retry-After"])))
+    except (KeyError, TypeError, ValueError):
+        return None

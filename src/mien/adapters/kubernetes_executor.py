@@ -142,6 +142,7 @@ class _Launch:
         self.book = book
         self.pending = deque(works)
         self.active: dict[str, _Work] = {}
+        self.submitted = 0
         self.not_before = 0.0
         self.stuck_s = stuck_s
         self.looked = time.monotonic()
@@ -170,11 +171,12 @@ class _Launch:
             try:
                 work.uid = self.api.create_job(render_job(work.tasks, self.profile))
                 self.active[work.name] = work
+                self.submitted += 1
             except AlreadyExists:
                 self.join(work)
             except Exhausted:
                 self.pending.appendleft(work)
-                if not self.active:
+                if not self.submitted:
                     raise
                 self.not_before = time.monotonic() + _QUOTA_S  # ours will end and make room
 

@@ -16,13 +16,16 @@ from mien.wire.channel import open_channel
 from mien.wire.training_client import TrainingClient
 from tests.integration.training.processes import Service, until, workers_of
 
+KIMG = 2.0  # seconds of a quiet core: long enough to be caught in the middle
+
 
 @pytest.fixture
 def prepared(project, monkeypatch):
     """A project whose faces are prepared; in process, its sweep uses workers of one thread."""
     monkeypatch.setenv("MIEN_EXECUTOR", "persistent")
-    steps = {"kimg": 0.4, "batch": 8, "evaluations": 2}
-    return project.params(sweep={"steps": steps, "seeds": 1}).until("ingest", "split", "preprocess")
+    steps = {"kimg": KIMG, "batch": 8, "evaluations": 2}
+    sweep = {"steps": steps, "seeds": 1, "protocols": ["steps"], "ratios": [1]}
+    return project.params(sweep=sweep).until("ingest", "split", "preprocess")
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def running_trial(client, sweep, past):
         return [
             t
             for t in client.jobs(parent=sweep.name).jobs
-            if t.state == "RUNNING" and past < t.done < 0.3
+            if t.state == "RUNNING" and past < t.done < 0.75 * KIMG
         ]
 
     found = []
