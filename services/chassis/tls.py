@@ -56,11 +56,7 @@ def _configuration(files: list[Path]) -> grpc.ServerCertificateConfiguration:
     try:
         certificate, key, *authority = [file.read_bytes() for file in files]
     except OSError as error:
-        raise Invalid(
-            "TLS_FILES",
-            f"{error.filename}: {error.strerror}",
-            hint="give PEM files that the server may read",
-        ) from None
+        raise _unreadable(error) from None
     for file, data in zip(files, [certificate, key, *authority], strict=True):
         if b"-----BEGIN" not in data:
             raise Invalid("TLS_FILES", f"{file} is no PEM file", hint="convert it with openssl")
@@ -73,8 +69,12 @@ def _stamp(files: list[Path]) -> tuple[tuple[int, int], ...]:
     try:
         return tuple((f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     except OSError as error:
-        raise Invalid(
-            "TLS_FILES",
-            f"{error.filename}: {error.strerror}",
-            hint="give PEM files that the server may read",
-        ) from None
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> Invalid:
+    return Invalid(
+        "TLS_FILES",
+        f"{error.filename}: {error.strerror}",
+        hint="give PEM files that the server may read",
+    )

@@ -10,9 +10,9 @@ from mien.adapters.generation_jobs import KIND, LocalGenerationJobs
 from mien.adapters.job_book import JobBook
 from mien.adapters.local_executor import LocalExecutor
 from mien.api.generation.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
-from mien.core.ports import Registry
+from mien.compose import make_registry
 from mien.generators.local import LocalGeneration
-from mien.settings import Settings, load_settings
+from mien.settings import load_settings
 from services.chassis.frame import Frame
 from services.generation.servicer import GenerationServicer
 
@@ -40,7 +40,7 @@ def mount(frame: Frame) -> None:
             retries=settings.retries,
             grace_s=min(settings.grace_s, _SHARE * frame.settings.grace_s),
         ),
-        cache(lambda: _registry(settings, home)),
+        cache(lambda: make_registry(home, settings)),
         home / "jobs",
         assets=settings.assets,
     )
@@ -52,14 +52,3 @@ def mount(frame: Frame) -> None:
     frame.metrics.jobs(lambda: {str(s): n for s, n in book.count([KIND]).items()})
     frame.on_drain(jobs.drain)
     jobs.start()
-
-
-def _registry(settings: Settings, home: Path) -> Registry:
-    if settings.registry_target is not None:
-        from mien.wire.channel import open_channel
-        from mien.wire.registry_client import RegistryClient
-
-        return RegistryClient(open_channel(settings.registry_target, settings))
-    from mien.registry.folder_registry import FolderRegistry
-
-    return FolderRegistry(home / "registry")

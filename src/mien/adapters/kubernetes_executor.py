@@ -278,8 +278,9 @@ class _Launch:
         if time.monotonic() - self.looked < min(30.0, self.stuck_s / 4):
             return
         self.looked = time.monotonic()
+        unstarted = self._unstarted() if self.active else set()
         for name, work in list(self.active.items()):
-            why = _cannot_start(self.api.pods(name)) if name in self._unstarted() else ""
+            why = _cannot_start(self.api.pods(name)) if name in unstarted else ""
             since = self.suspects.setdefault(name, self.looked) if why else None
             if since is None:
                 self.suspects.pop(name, None)
