@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -29,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from mien.adapters.sqlite_rules import obey
 from mien.core.errors import Conflict, Corrupt, Exhausted, Invalid, Unavailable
 
 META = MetaData()
@@ -90,9 +90,7 @@ _LOCKED = ("55P03", "40001", "40P01")  # PostgreSQL: lock not available, seriali
 def open_tables(url: str) -> Engine:
     """Connect to a database; make the tables where they are missing.
 
-    SQLite runs in WAL mode with every commit brought to the disk: what was acknowledged survives
-    a power cut. Its writers announce themselves at once (BEGIN IMMEDIATE): one that began by
-    reading could not become a writer once another was faster.
+    On SQLite every commit is brought to the disk: what was acknowledged survives a power cut.
 
     Args:
         url: SQLAlchemy's: ``sqlite:///<file>``, ``postgresql+psycopg://user@host/database``.
@@ -116,8 +114,7 @@ def open_tables(url: str) -> Engine:
             hint="sqlite:///<file> or postgresql+psycopg://user@host/database (needs psycopg)",
         ) from None
     if sqlite:
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        obey(engine, synchronous="FULL", busy_ms=_BUSY_MS)
     else:
         event.listen(engine, "begin", _begin_postgres)
     with writing(engine) as connection:
@@ -192,17 +189,6 @@ def _unavailable(said: str) -> Unavailable:
         hint="see whether it runs, and try again",
         details={"retry_after_s": "2"},
     )
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own idea of transactions is off
-    for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    reads = connection.get_execution_options().get("reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _begin_postgres(connection: Connection) -> None:

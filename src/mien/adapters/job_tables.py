@@ -21,11 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
-    event,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from mien.adapters.sqlite_rules import obey
 from mien.core.jobs import Failure, Job
 
 META = MetaData()
@@ -71,6 +71,7 @@ REQUESTS = Table(
     Column("name", String(200), nullable=False),
     Column("spec", Text, nullable=False),
 )
+_BUSY_MS = 60_000
 _JSON = ("spec", "metrics", "result")
 _TIMES = ("created", "started", "ended")
 
@@ -78,34 +79,20 @@ _TIMES = ("created", "started", "ended")
 def open_tables(url: str) -> Engine:
     """Connect to a database and make the tables where they are missing.
 
-    SQLite runs in WAL mode, so that readers do not wait for the writer. Its writers announce
-    themselves at once (BEGIN IMMEDIATE): one that began by reading could not become a writer
-    when another was faster. A killed process loses nothing; a power cut may lose the last
-    moments, and asking again is safe then (``request_id``).
+    On SQLite a killed process loses nothing; a power cut may lose the last moments, and asking
+    again is safe then (``request_id``).
     """
     engine = create_engine(url, pool_pre_ping=True)
     if make_url(url).get_backend_name() == "sqlite":
         file = make_url(url).database
         if file:
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        obey(engine, synchronous="NORMAL", busy_ms=_BUSY_MS)
     try:
         META.create_all(engine)
     except (IntegrityError, ProgrammingError):  # another process was making them
         META.create_all(engine)
     return engine
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own idea of transactions is off
-    for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    reads = connection.get_execution_options().get("reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def job_of(row: RowMapping, children: tuple[str, ...] = ()) -> Job:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mien.core.errors import Conflict, Corrupt, WrongState
 from mien.recognition.package import Variant
+from mien.registry.staging import sync
 
 STATE, PROMOTING, OWNER = "state.json", "promoting.lock", "owner.lock"
 KEPT_REQUESTS = 200
@@ -118,14 +119,9 @@ class StateFile:
         temporary = self.folder / f".{STATE}.{os.getpid()}"
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(asdict(state), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(self.folder / STATE)
-        handle = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync(self.folder)
 
     @contextmanager
     def promoting(self) -> Iterator[None]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mien.core.errors import Corrupt, Invalid
 from mien.recognition.package import Package, Variant, verify_checksums, write_checksums
+from mien.registry.staging import sync
 
 if TYPE_CHECKING:
     from mien.recognition.package import PackageSpec
@@ -95,7 +96,7 @@ def render_model(
         config = model_config(package.spec, name, hashlib.sha256(data).hexdigest(), spec)
         _write(temporary / "config.pbtxt", config.encode())
         digest = write_checksums(temporary)
-        _sync(temporary)
+        sync(temporary)
         return _move_in(temporary, repository / name, digest)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -110,7 +111,7 @@ def _move_in(temporary: Path, folder: Path, digest: str) -> str:
                 raise
             shutil.rmtree(folder)  # half removed, or damaged: what it should be is known
     temporary.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
     return digest
 
 
@@ -139,7 +140,7 @@ def render_front(
     temporary = folder / ".config.pbtxt.tmp"
     _write(temporary, front_config(package, front, name, max_batch).encode())
     temporary.replace(folder / "config.pbtxt")
-    _sync(folder)
+    sync(folder)
 
 
 def fronted(repository: Path, front: str) -> str:
@@ -207,15 +208,5 @@ def _text(config: Any) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    path.write_bytes(data)
+    sync(path)
