@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import grpc
@@ -12,8 +10,9 @@ import grpc
 from mien.api.generation.v1 import generation_pb2 as pb
 from mien.api.generation.v1.generation_pb2_grpc import GenerationServiceServicer
 from mien.core.errors import Interrupted, Invalid
-from mien.core.generation import GeneratorInfo, MadeFace, Photo, WantedFace
+from mien.core.generation import MadeFace, Photo, WantedFace
 from mien.core.jobs import Job
+from mien.core.pages import page_of
 from mien.core.ports import Generation, GenerationJobs
 from mien.wire.faces import affect_of, expression_of
 from mien.wire.generation import (
@@ -30,8 +29,6 @@ from mien.wire.generation import (
 from mien.wire.streams import ACCEPTED
 from services.chassis.frame import Frame
 from services.chassis.refusal import without_paths
-
-_PAGE, _MOST_PAGE = 100, 1000
 
 
 class GenerationServicer(GenerationServiceServicer):
@@ -60,7 +57,13 @@ class GenerationServicer(GenerationServiceServicer):
     ) -> pb.ListGeneratorsResponse:
         """List the trained instances, page by page."""
         del context
-        page, token = _page(self._generation.generators(), request.page_size, request.page_token)
+        page, token = page_of(
+            sorted(self._generation.generators(), key=lambda generator: generator.name),
+            lambda generator: generator.name,
+            "generators",
+            request.page_size,
+            request.page_token,
+        )
         return pb.ListGeneratorsResponse(
             generators=map(generator_message, page), next_page_token=token
         )
@@ -202,26 +205,6 @@ def _told(job: Job) -> pb.GenerationJob:
         failure = replace(failure, message=said.message, hint=said.hint, details={})
     message = without_paths(Invalid("", job.message)).message
     return generation_job_message(replace(job, message=message, failure=failure))
-
-
-def _page(
-    generators: Sequence[GeneratorInfo], size: int, token: str
-) -> tuple[Sequence[GeneratorInfo], str]:
-    """Cut a page out of generators in the order of their names."""
-    if not 0 <= size <= _MOST_PAGE:
-        raise Invalid("PAGE_SIZE", f"{size} is outside 0..{_MOST_PAGE}", hint="0 means 100")
-    after = ""
-    if token:
-        try:
-            after = base64.b64decode(token, b"-_", validate=True).decode()
-        except (binascii.Error, ValueError):
-            raise Invalid(
-                "PAGE_TOKEN", "the page token is not one of ours", hint="start without one"
-            ) from None
-    left = sorted((g for g in generators if g.name > after), key=lambda g: g.name)
-    page = left[: size or _PAGE]
-    more = len(left) > len(page)
-    return page, base64.urlsafe_b64encode(page[-1].name.encode()).decode() if more else ""
 
 
 def _header(what: str) -> Invalid:

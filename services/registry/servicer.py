@@ -11,6 +11,7 @@ from mien.api.registry.v1 import registry_pb2 as pb
 from mien.api.registry.v1.registry_pb2_grpc import RegistryServiceServicer
 from mien.api.type.v1 import face_pb2, version_pb2
 from mien.core.errors import Forbidden, Invalid
+from mien.core.pages import page_size, read_token, write_token
 from mien.core.ports import Registry
 from mien.core.sample import Item
 from mien.wire.catalogue import (
@@ -24,7 +25,6 @@ from mien.wire.catalogue import (
 from mien.wire.faces import item_message, item_of
 from mien.wire.streams import ACCEPTED
 from mien.wire.versions import licences_of, provenance_of
-from services.registry.page_tokens import page_size, read_token, write_token
 
 SERVICE = "mien.api.registry.v1.RegistryService"
 _USUAL_IDS = 100

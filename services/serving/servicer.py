@@ -10,6 +10,7 @@ from mien.adapters.local_serving import TIMEOUT_S, LocalServing
 from mien.api.serving.v1 import serving_pb2 as pb
 from mien.api.serving.v1.serving_pb2_grpc import ServingServiceServicer
 from mien.core.errors import Invalid
+from mien.core.pages import page_of
 from mien.core.serving import MODEL, Query, Refusal
 from mien.wire.serving import (
     model_message,
@@ -18,7 +19,6 @@ from mien.wire.serving import (
     query_of,
     recognition_message,
 )
-from services.serving.pages import page_of
 
 MARGIN_S = 0.05  # kept back from the caller's deadline, to say that it was not met
 
@@ -77,7 +77,13 @@ class ServingServicer(ServingServiceServicer):
         request: pb.ListModelsRequest,
         context: grpc.ServicerContext,
     ) -> pb.ListModelsResponse:
-        found, token = page_of(self.serving.models(), request.page_size, request.page_token)
+        found, token = page_of(
+            self.serving.models(),
+            lambda model: model.name,
+            "models",
+            request.page_size,
+            request.page_token,
+        )
         return pb.ListModelsResponse(
             models=[model_message(m) for m in found], next_page_token=token
         )

@@ -21,9 +21,7 @@ from mien.adapters.job_rows import (
     link,
     of,
     read,
-    sequence_of,
     starts_more,
-    token_of,
     unknown,
     wanted_by_others,
     write,
@@ -37,14 +35,13 @@ from mien.adapters.job_tables import (
     open_tables,
     text_of,
 )
-from mien.core.errors import AlreadyExists, Conflict, Invalid
+from mien.core import pages
+from mien.core.errors import AlreadyExists, Conflict
 from mien.core.hooks import Cancelled, never_cancelled
 from mien.core.jobs import ENDED, Job, JobPage, JobState
 
 LEASE_S = 15.0
 POLL_S = 0.25
-PAGE = 100
-_MOST_PAGE = 1000
 UNSUCCESSFUL: frozenset[JobState] = frozenset({"FAILED", "CANCELLED"})
 _ANEW: Mapping[str, Any] = {
     "state": "QUEUED",
@@ -195,14 +192,11 @@ class JobBook:
         Raises:
             Invalid: ``PAGE_SIZE``, ``PAGE_TOKEN``.
         """
-        if not 0 <= page_size <= _MOST_PAGE:
-            raise Invalid(
-                "PAGE_SIZE", f"{page_size} is not in 0 … {_MOST_PAGE}", hint="0 gives 100 a page"
-            )
-        size = page_size or PAGE
+        size, listed = pages.page_size(page_size), f"jobs {parent} {sorted(kinds)}"
+        before = pages.read_token(listed, page_token, None)
         wanted = select(JOBS).order_by(JOBS.c.sequence.desc()).limit(size + 1)
-        if page_token:
-            wanted = wanted.where(JOBS.c.sequence < sequence_of(page_token))
+        if before is not None:
+            wanted = wanted.where(JOBS.c.sequence < before)
         if kinds:
             wanted = wanted.where(JOBS.c.kind.in_(sorted(kinds)))
         if parent:
@@ -213,7 +207,7 @@ class JobBook:
             children = children_of(db, [row["name"] for row in rows])
         more = len(rows) > size
         found = tuple(job_of(r, children.get(r["name"], ())) for r in rows[:size])
-        return JobPage(found, token_of(rows[size - 1]["sequence"]) if more else "")
+        return JobPage(found, pages.write_token(listed, rows[size - 1]["sequence"]) if more else "")
 
     def count(
         self, kinds: Collection[str] = (), *, parent: str = "", asked: bool = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +9,7 @@ from sqlalchemy import Connection, and_, or_, select, update
 
 from mien.adapters.job_owners import is_dead
 from mien.adapters.job_tables import CHILDREN, JOBS, job_of
-from mien.core.errors import Interrupted, Invalid, NotFound
+from mien.core.errors import Interrupted, NotFound
 from mien.core.jobs import Job
 
 
@@ -89,21 +87,3 @@ def wanted_by_others(db: Connection, child: str, parent: str) -> bool:
 def unknown(name: str) -> NotFound:
     """Say that there is no such job."""
     return NotFound("UNKNOWN_JOB", f"there is no job {name!r}", hint="list the jobs")
-
-
-def token_of(sequence: int) -> str:
-    """Write a place in the list as a page token."""
-    return base64.urlsafe_b64encode(str(sequence).encode()).decode()
-
-
-def sequence_of(token: str) -> int:
-    """Read a page token; ``Invalid`` ``PAGE_TOKEN``."""
-    try:
-        sequence = int(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error):
-        sequence = -1
-    if not 0 <= sequence < 1 << 31:
-        raise Invalid(
-            "PAGE_TOKEN", "this page token is none of ours", hint="begin again without one"
-        )
-    return sequence

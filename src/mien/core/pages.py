@@ -1,15 +1,17 @@
-"""Where the next page starts, as text that means nothing to the caller."""
+"""Pages of a list. A token says where the next one starts; it means nothing to the caller."""
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 
 from mien.core.digest import digest_bytes
 from mien.core.errors import Invalid
 
+T = TypeVar("T")
 USUAL = 100
 MOST = 1000
 _CHECK = 8  # letters of a digest: a token that was altered or belongs to another list is refused
@@ -51,13 +53,42 @@ def read_token(listed: str, token: str, first: Any) -> Any:
     if not token:
         return first
     try:
-        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        raw = b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
         check, plain = raw[:_CHECK], raw[_CHECK:]
         if check == _check(listed, plain):
             return orjson.loads(plain)
     except ValueError:
         pass
-    raise Invalid(
+    raise _refused()
+
+
+def page_of(
+    items: Sequence[T], name: Callable[[T], str], listed: str, size: int, token: str
+) -> tuple[Sequence[T], str]:
+    """Cut a page out of a list that is at hand; returns it with the next one's token, or "".
+
+    Args:
+        items: in the order of the list.
+        name: of an item, unlike every other's.
+        listed: as in ``write_token``.
+        size: how many at most; 0 asks for the usual.
+        token: from the page before; "" = from the start.
+
+    Raises:
+        Invalid: ``PAGE_SIZE``, ``PAGE_TOKEN``, also where the page before ended with an item
+            that is gone.
+    """
+    most, last = page_size(size), read_token(listed, token, None)
+    names = [name(i) for i in items]
+    if last is not None and last not in names:
+        raise _refused()
+    start = 0 if last is None else names.index(last) + 1
+    end = start + most
+    return items[start:end], write_token(listed, names[end - 1]) if end < len(items) else ""
+
+
+def _refused() -> Invalid:
+    return Invalid(
         "PAGE_TOKEN",
         "the token comes from no answer to this question",
         hint="start again without a token, or ask with the same filters as before",
