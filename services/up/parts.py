@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.adapters import triton_launch
+from mien.adapters.bound_launch import bound
 from mien.settings import Settings
 from services.chassis.settings import PORTS, ServerSettings
 
@@ -102,7 +102,7 @@ def mlflow_part(uri: str, *, port: int) -> Part | None:
     from mien.adapters.mlflow_server import LEAN, server_command
 
     url = f"http://127.0.0.1:{port}/health"
-    return Part("mlflow", tuple(server_command(uri, port)), LEAN, speaks=False, url=url)
+    return Part("mlflow", bound(server_command(uri, port), "TERM"), LEAN, speaks=False, url=url)
 
 
 def free_port() -> int:
@@ -137,10 +137,10 @@ def prometheus_part(
         encoding="utf-8",
     )
     command = (
-        *(sys.executable, "-S", str(Path(triton_launch.__file__)), str(os.getpid()), program),
+        program,
         f"--config.file={file}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
     )
     url = f"http://127.0.0.1:{port}/-/ready"
-    return Part("prometheus", command, speaks=False, url=url)
+    return Part("prometheus", bound(command), speaks=False, url=url)

@@ -160,3 +160,15 @@ def test_everything_at_once(tmp_path):
         process.communicate(timeout=60)
         assert process.returncode == 0
         assert gone(processes, 5.0)
+
+
+@pytest.mark.slow
+def test_mlflow_and_its_workers_do_not_outlive_it_either(tmp_path):
+    """Its pages are a family of processes, which ends as well."""
+    pages = [*UP, "--without", "generation", "--without", "serving", "--without", "training"]
+    with up(tmp_path, pages) as (process, parts):
+        processes = family(parts)
+        assert len(processes) > len(parts)
+        process.kill()
+        process.wait()
+        assert gone(processes)

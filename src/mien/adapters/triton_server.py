@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mien.adapters.bound_launch import bound
 from mien.adapters.triton_client import TritonClient
 from mien.core.errors import MienError, NotFound, Unavailable
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LAUNCH = Path(__file__).with_name("triton_launch.py")
 SHARED = Path("/dev/shm")  # noqa: S108  where Triton's stubs leave their memory
 SHARED_NAMES = "triton_python_backend_shm_region_*"
 CANARY_S = 10.0
@@ -200,7 +199,7 @@ class TritonServer:
         remove_left_memory()
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-S", str(LAUNCH), str(os.getpid()), *self._command()],
+                bound(self._command()),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
