@@ -80,6 +80,8 @@ def verb_work(marker: str, checkpoint: str, steps: str, pid_file: str) -> int:
     file = Path(checkpoint)
     step = int(file.read_text()) if file.exists() else 0
     sys.stdout.write(f"from {step}\n")
+    with Path(f"{checkpoint}.began").open("a") as began:
+        began.write(f"{step}\n")
     told = False
     while step < int(steps):
         time.sleep(0.01)

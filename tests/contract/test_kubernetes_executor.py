@@ -18,9 +18,9 @@ from mien.core.errors import (
     Unavailable,
     WrongState,
 )
-from mien.core.hooks import never_cancelled, no_progress
 from mien.core.tasks import Task
 from mien.settings import load_settings
+from tests.contract.executors import run, task, until
 from tests.contract.kube_stand_in import StandIn
 
 
@@ -48,53 +48,6 @@ def executor(server, *, away_s=5.0, rate_per_s=1000.0, stuck_s=120.0, **options)
     return KubernetesJobExecutor(found, api, stuck_s=stuck_s)
 
 
-def task(tmp_path, key, verb, *arguments, env=None):
-    marker = tmp_path / f"{key}.done"
-    return Task(key, tuple(str(a) for a in (verb, marker, *arguments)), str(marker), env or {})
-
-
-def run(runner, tasks, **hooks):
-    return runner.run(tasks, **{"progress": no_progress, "cancelled": never_cancelled, **hooks})
-
-
-def test_runs_all_and_answers_in_order(stand_in, tmp_path):
-    """Results in the order of the tasks, with exit code, log and environment."""
-    runner = executor(stand_in())
-    tasks = [task(tmp_path, f"t{i}", "ok", f"words {i}", env={"FLAVOUR": "mint"}) for i in range(3)]
-    events = []
-    results = run(runner, tasks, progress=events.append)
-    assert [r.key for r in results] == ["t0", "t1", "t2"]
-    assert all((r.state, r.exit_code, r.tries) == ("SUCCEEDED", 0, 1) for r in results)
-    assert all(f"words {i}" in r.log for i, r in enumerate(results))
-    assert (events[-1].done, events[-1].total) == (3, 3)
-    assert Path(tasks[0].done).read_text().endswith("mint")
-
-
-def test_failure_is_tried_again_by_the_cluster(stand_in, tmp_path):
-    """An unforeseen exit code starts the Pod again, so often and no more."""
-    tasks = [
-        task(tmp_path, "flaky", "flaky", tmp_path / "count", 2),
-        Task("bad", ("exit", "1"), str(tmp_path / "no")),
-    ]
-    flaky, bad = run(executor(stand_in(), retries=2), tasks)
-    assert (flaky.state, flaky.tries) == ("SUCCEEDED", 3)
-    assert (bad.state, bad.exit_code, bad.tries) == ("FAILED", 1, 3)
-
-
-@pytest.mark.parametrize("code", [2, 42])
-def test_permanent_failure_is_not_tried_again(stand_in, tmp_path, code):
-    """The user's mistake and a permanent failure are final."""
-    tasks = [Task("a", ("exit", str(code)), str(tmp_path / "n"))]
-    (result,) = run(executor(stand_in()), tasks)
-    assert (result.state, result.exit_code, result.tries) == ("FAILED", code, 1)
-
-
-def test_success_without_marker_is_not_believed(stand_in, tmp_path):
-    """Exit code 0 without the marker is a failure."""
-    (result,) = run(executor(stand_in()), [Task("a", ("nothing",), str(tmp_path / "no"))])
-    assert (result.state, result.exit_code) == ("FAILED", 1)
-
-
 def test_found_done_asks_nothing_of_the_cluster(stand_in, tmp_path):
     """A task whose marker exists costs no call."""
     server = stand_in()
@@ -113,20 +66,6 @@ def test_never_more_jobs_than_slots(stand_in, tmp_path, slots):
     assert server.cluster.most_running == slots
 
 
-def test_cancel_gives_the_pod_its_grace(stand_in, tmp_path):
-    """Cancelled work saves its state and its Job is gone; the next run goes on from it."""
-    server = stand_in()
-    pid, checkpoint = tmp_path / "pid", tmp_path / "checkpoint"
-    tasks = [task(tmp_path, "a", "work", checkpoint, 200, pid), task(tmp_path, "b", "ok")]
-    first, never = run(executor(server, slots=1), tasks, cancelled=pid.exists)
-    assert (first.state, first.exit_code) == ("CANCELLED", 143)
-    assert (never.state, never.tries) == ("CANCELLED", 0)
-    assert server.cluster.jobs == {}
-    step = int(checkpoint.read_text())
-    again, _ = run(executor(server, slots=1), tasks)
-    assert f"from {step}" in again.log
-
-
 def test_a_preempted_pod_goes_on_from_its_checkpoint(stand_in, tmp_path):
     """A disruption does not count as a try; the new Pod goes on."""
     server = stand_in()
@@ -141,23 +80,6 @@ def test_a_preempted_pod_goes_on_from_its_checkpoint(stand_in, tmp_path):
     thread.join()
     assert results[0].state == "SUCCEEDED"
     assert "from 0" not in results[0].log
-
-
-def test_two_launchers_run_a_key_once(stand_in, tmp_path):
-    """A second launcher is answered 409 and joins the Job of the first."""
-    server = stand_in()
-    once = task(tmp_path, "a", "once", tmp_path / "count", 0.5)
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.extend(run(executor(server), [once])))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [r.state for r in results] == ["SUCCEEDED"] * 2
-    assert (tmp_path / "count").read_text() == "x"
 
 
 def test_a_new_launcher_joins_what_the_old_one_left(stand_in, tmp_path):
@@ -289,7 +211,7 @@ def test_a_missing_image_is_named(stand_in, tmp_path):
     server = stand_in(bad_image=True)
     (result,) = run(executor(server, stuck_s=0.5), [task(tmp_path, "a", "ok")])
     assert result.state == "FAILED"
-    assert "ImagePullBackOff" in result.log
+    assert "ErrImagePull: no such image" in result.log
     assert server.cluster.jobs == {}
 
 
@@ -359,10 +281,3 @@ def test_indexes_are_read():
     """As the controller writes them."""
     assert parse_indexes("0-3,7,9-10") == {0, 1, 2, 3, 7, 9, 10}
     assert parse_indexes("") == set()
-
-
-def until(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
