@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv demo triton serve up soak proto proto-check stack demo-weights london report remote ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv tools k8s-check locks image-steps release demo triton serve up soak proto proto-check stack demo-weights london report remote ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,12 +90,12 @@ define with
 endef
 
 lint: $(STAMP)
-	$(call with,ruff,ruff check src services tests benchmarks examples)
-	$(call with,ruff,ruff format --check src services tests benchmarks examples)
-	$(call with,yamllint,yamllint -s .github dvc.yaml params.yaml params)
+	$(call with,ruff,ruff check src services k8s tests benchmarks examples)
+	$(call with,ruff,ruff format --check src services k8s tests benchmarks examples)
+	$(call with,yamllint,yamllint -s .github k8s dvc.yaml params.yaml params)
 
 types: $(STAMP)
-	$(call with,mypy,mypy src services tests benchmarks examples)
+	$(call with,mypy,mypy src services k8s tests benchmarks examples)
 
 imports: $(STAMP)
 	$(call with,lint-imports,lint-imports)
@@ -114,9 +114,32 @@ proto-check: $(STAMP)  ## Check proto/ and its stubs
 	  { echo "the stubs are not those of proto/; run: make proto" >&2; exit 1; }
 	@PROTO_MAIN="$(PROTO_MAIN)" CHECK_STRICT="$(CHECK_STRICT)" bash proto/check.sh
 
+# checkov, hadolint and uv want libraries of their own: they live apart.
+TOOLS := .tools
+$(TOOLS)/.installed: k8s/check/requirements.txt
+	rm -rf $(TOOLS) && $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --require-hashes --requirement k8s/check/requirements.txt
+	@touch $@
+
+tools: $(TOOLS)/.installed  ## Install checkov, hadolint and uv into .tools (290 MB)
+
+k8s-check: $(STAMP)  ## Render and check the manifests; a tool that cannot be had is SKIPPED
+	@timeout 600 $(MAKE) --no-print-directory tools || { rm -rf $(TOOLS); echo "SKIPPED tools: they could not be installed"; }
+	$(BIN)/python -m k8s.check
+
+locks: $(STAMP)  ## Write the hash-pinned locks of the images anew
+	@$(MAKE) --no-print-directory tools
+	bash services/image/lock.sh
+
+image-steps: $(STAMP)  ## Do what the images' builds do in a clean folder, start each service, stop it
+	$(BIN)/python -m pytest -m 'not gpu' -rs tests/images
+
+release: $(STAMP)  ## Put pushed images into k8s/: make release IMAGES="mien-services=where@sha256:…"
+	$(BIN)/python -m k8s.check.release $(IMAGES)
+
 format: $(STAMP)  ## Format the code
-	$(BIN)/ruff format src services tests benchmarks examples
-	$(BIN)/ruff check --fix src services tests benchmarks examples
+	$(BIN)/ruff format src services k8s tests benchmarks examples
+	$(BIN)/ruff check --fix src services k8s tests benchmarks examples
 
 benchmarks: $(STAMP)  ## Run every benchmark and print its table
 	for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; \
