@@ -1,8 +1,7 @@
 """The executors that keep one contract, and how a launcher in another process makes the same one.
 
-A real control plane is one more: where ``tests/contract/control_plane.py`` offers a fixture
-``control_plane`` whose value has ``kubeconfig`` (a file) and ``namespace``, the contract runs on
-it, too. Its node runs ``fake_mien.py`` in the place of the image's ``python -m mien``.
+A real control plane (``tests/contract/control_plane.py``) is one more, where its binaries can be
+had. Its node runs ``fake_mien.py`` in the place of the image's ``python -m mien``.
 
 ``python -m tests.contract.executors SPEC TASK ...`` is such a launcher: both are JSON.
 """
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mien.adapters.kubernetes_api import KubernetesApi
+from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.adapters.local_executor import InlineExecutor, LocalExecutor
@@ -80,7 +79,9 @@ def make(spec):
             **spec.get("profile", {}),
             **options,
         )
-        return KubernetesJobExecutor(profile, KubernetesApi(profile, rate_per_s=1000.0))
+        oldest = tuple(spec.get("oldest", OLDEST))
+        api = KubernetesApi(profile, rate_per_s=1000.0, oldest=oldest)
+        return KubernetesJobExecutor(profile, api)
     command = (sys.executable, str(FAKE))
     return LocalExecutor(command=command, log_dir=logs, mode=kind, **options)
 
@@ -95,11 +96,10 @@ def executors(request, tmp_path):
         yield Executors("kubernetes", tmp_path, where)
         server.close()
     elif kind == "control plane":
-        try:
-            plane = request.getfixturevalue("control_plane")
-        except pytest.FixtureLookupError:
-            pytest.skip("SKIPPED: there is no fixture control_plane")
+        plane = request.getfixturevalue("control_plane")
+        plane.admit(request.node.originalname)
         where = {"kubeconfig": str(plane.kubeconfig), "namespace": plane.namespace}
+        where["oldest"] = plane.oldest
         yield Executors("kubernetes", tmp_path, where)
     else:
         yield Executors(kind, tmp_path)

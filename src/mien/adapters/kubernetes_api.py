@@ -36,16 +36,23 @@ class KubernetesApi:
         profile: of the cluster.
         rate_per_s: calls a second at most, on average; a burst of as many is let through.
         away_s: how long the API server may be away before calls give up.
+        oldest: release of Kubernetes below which a cluster is refused.
     """
 
     def __init__(
-        self, profile: KubernetesProfile, *, rate_per_s: float = 20.0, away_s: float = 120.0
+        self,
+        profile: KubernetesProfile,
+        *,
+        rate_per_s: float = 20.0,
+        away_s: float = 120.0,
+        oldest: tuple[int, int] = OLDEST,
     ) -> None:
         from kubernetes import client
 
         self.namespace = profile.namespace
         self.calls = 0
         self._away_s = away_s
+        self._oldest = oldest
         self._pace = _Pace(rate_per_s)
         configuration = _configuration(profile)
         self._batch = client.BatchV1Api(client.ApiClient(configuration))
@@ -61,11 +68,11 @@ class KubernetesApi:
         """
         found = self._call(self._version.get_code)
         version = (int(found.major), int("".join(filter(str.isdigit, found.minor))))
-        if version < OLDEST:
+        if version < self._oldest:
             raise WrongState(
                 "CLUSTER_TOO_OLD",
                 f"the cluster runs Kubernetes {version[0]}.{version[1]}",
-                hint=f"at least {OLDEST[0]}.{OLDEST[1]} is needed: older ones silently drop how "
+                hint=f"at least {self._oldest[0]}.{self._oldest[1]} is needed: older ones silently drop how "
                 "failures of Pods are judged",
             )
         try:
