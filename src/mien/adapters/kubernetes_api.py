@@ -72,8 +72,8 @@ class KubernetesApi:
             raise WrongState(
                 "CLUSTER_TOO_OLD",
                 f"the cluster runs Kubernetes {version[0]}.{version[1]}",
-                hint=f"at least {self._oldest[0]}.{self._oldest[1]} is needed: older ones silently drop how "
-                "failures of Pods are judged",
+                hint="at least {}.{} is needed: older ones silently drop how failures of Pods "
+                "are judged".format(*self._oldest),
             )
         try:
             self._create(job, dry_run="All")
