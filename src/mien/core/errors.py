@@ -7,11 +7,15 @@ Every error carries an UPPER_SNAKE ``reason``, a sentence (what and where), an o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 EXIT_DONE = 0
 EXIT_FAILED = 1  # anything unforeseen: may be retried
 EXIT_USER = 2  # the user's mistake: never retried
+EXIT_REFUSED = 3  # all work was done, and the gate says no: a retry says no again
 EXIT_PERMANENT = 42  # will fail again: never retried
 EXIT_INTERRUPTED = 130  # SIGINT, with a checkpoint
 EXIT_TERMINATED = 143  # SIGTERM, with a checkpoint
@@ -128,6 +132,16 @@ ERRORS: tuple[type[MienError], ...] = (
     Unauthenticated,
     Forbidden,
 )
+
+
+def faults_of(error: ValidationError, whole: str = "params") -> dict[str, str]:
+    """Return each field that pydantic refused, as a dotted path, with what is wrong with it.
+
+    Args:
+        error: as raised.
+        whole: name of what was checked, for faults that are no single field's.
+    """
+    return {".".join(map(str, e["loc"])) or whole: e["msg"] for e in error.errors()}
 
 
 def invalid_fields(

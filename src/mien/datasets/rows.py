@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.core.errors import Corrupt, Invalid, invalid_fields
+from mien.core.errors import Corrupt, Invalid, faults_of, invalid_fields
 from mien.core.sample import Item, Sample
 from mien.datasets.labels import translate_alias
 from mien.imaging.decode import STORED, measure
@@ -78,8 +78,7 @@ def parse_row(cells: Mapping[str, Any], where: str) -> Row:
     try:
         return Row.model_validate(values)
     except ValidationError as error:
-        violations = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors()}
-        raise invalid_fields("BAD_ROW", f"{where} is wrong", violations) from None
+        raise invalid_fields("BAD_ROW", f"{where} is wrong", faults_of(error)) from None
 
 
 def _from_json(text: str, column: str, where: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mien.core.digest import digest_bytes
-from mien.core.errors import Invalid, NotFound, invalid_fields
+from mien.core.errors import Invalid, NotFound, faults_of, invalid_fields
 from mien.core.manifest import Licence
 from mien.core.sample import Item, Sample
 from mien.datasets.ck48 import CK48_LICENCE, Ck48Params, read_ck48
@@ -157,11 +157,10 @@ def _checked_params(entry: ReaderEntry, params: Mapping[str, Any]) -> Any:
     try:
         return entry.params.model_validate(dict(params))
     except ValidationError as error:
-        violations = {".".join(map(str, e["loc"])) or "params": e["msg"] for e in error.errors()}
         raise invalid_fields(
             "READER_PARAMS",
             f"the parameters of reader {entry.name} are wrong",
-            violations,
+            faults_of(error),
             hint=f"known: {', '.join(entry.params.model_fields)}",
         ) from None
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mien.core.errors import invalid_fields
+from mien.core.errors import faults_of, invalid_fields
 
 
 class AffectParams(BaseModel):
@@ -65,9 +65,6 @@ def parse_affect_params(params: Mapping[str, Any]) -> AffectParams:
     try:
         return AffectParams.model_validate(dict(params))
     except ValidationError as error:
-        violations = {
-            ".".join(str(part) for part in e["loc"]) or "params": e["msg"] for e in error.errors()
-        }
         raise invalid_fields(
-            "ENGINE_PARAMS", "the parameters of the engine affect are wrong", violations
+            "ENGINE_PARAMS", "the parameters of the engine affect are wrong", faults_of(error)
         ) from None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mien.core.arrays import Float
 from mien.core.digest import digest_of
-from mien.core.errors import Corrupt, Invalid, invalid_fields
+from mien.core.errors import Corrupt, Invalid, faults_of, invalid_fields
 from mien.core.expression import Expression
 from mien.core.generation import FaceRequest, GeneratedFace
 from mien.generators.latents import latent, latents
@@ -128,14 +128,10 @@ class NoiseEngine:
         try:
             checked = NoiseSampling.model_validate(dict(params))
         except ValidationError as error:
-            violations = {
-                ".".join(str(part) for part in e["loc"]) or "params": e["msg"]
-                for e in error.errors()
-            }
             raise invalid_fields(
                 "ENGINE_PARAMS",
                 "the parameters of the engine noise are wrong",
-                violations,
+                faults_of(error),
                 hint="a trained generator is used with `generator`, the folder training left",
             ) from None
         return cls(load_generator(checked.generator, "noise"), checked)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.core.errors import Invalid, invalid_fields
+from mien.core.errors import Invalid, faults_of, invalid_fields
 from mien.generators.gan_losses import GanLoss, Regulariser
 from mien.training.precision import Device, Precision
 
@@ -142,11 +142,8 @@ def parse_noise_spec(params: Mapping[str, Any]) -> NoiseSpec:
     try:
         return NoiseSpec.model_validate(dict(params))
     except ValidationError as error:
-        violations = {
-            ".".join(str(part) for part in e["loc"]) or "params": e["msg"] for e in error.errors()
-        }
         raise invalid_fields(
-            "ENGINE_PARAMS", "the parameters of the engine noise are wrong", violations
+            "ENGINE_PARAMS", "the parameters of the engine noise are wrong", faults_of(error)
         ) from None
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from mien.core.arrays import Float, Int, UInt8
 from mien.core.digest import digest_of, seed_of
-from mien.core.errors import Corrupt, Invalid, invalid_fields
+from mien.core.errors import Corrupt, Invalid, faults_of, invalid_fields
 from mien.core.generation import FaceRequest, GeneratedFace
 from mien.core.preprocess import Channels, PreprocessSpec
 from mien.generators.trained import (
@@ -205,14 +205,10 @@ class TranslateEngine:
         try:
             checked = SamplingParams.model_validate(dict(params))
         except ValidationError as error:
-            violations = {
-                ".".join(str(part) for part in e["loc"]) or "params": e["msg"]
-                for e in error.errors()
-            }
             raise invalid_fields(
                 "ENGINE_PARAMS",
                 "the parameters of the engine translate are wrong",
-                violations,
+                faults_of(error),
                 hint="a trained translator is used with `generator`, the folder training left",
             ) from None
         return cls(load_generator(checked.generator, "translate"), checked)

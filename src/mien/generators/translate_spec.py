@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mien.core.errors import Invalid, invalid_fields
+from mien.core.errors import Invalid, faults_of, invalid_fields
 from mien.core.preprocess import Channels
 from mien.training.precision import Device, Precision
 
@@ -199,11 +199,8 @@ def parse_translate_spec(params: Mapping[str, Any]) -> TranslateSpec:
     try:
         return TranslateSpec.model_validate({**defaults, **params})
     except ValidationError as error:
-        violations = {
-            ".".join(str(part) for part in e["loc"]) or "params": e["msg"] for e in error.errors()
-        }
         raise invalid_fields(
-            "ENGINE_PARAMS", "the parameters of the engine translate are wrong", violations
+            "ENGINE_PARAMS", "the parameters of the engine translate are wrong", faults_of(error)
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from mien.core.errors import Invalid, NotFound, invalid_fields
+from mien.core.errors import Invalid, NotFound, faults_of, invalid_fields
 from mien.core.expression import Expression, parse_expressions
 from mien.core.overrides import given_twice, set_key
 from mien.params.data import DatabaseParams, PreprocessParams, SplitParams
@@ -171,12 +171,9 @@ def parse_params(value: Any, where: str = "the parameters") -> Params:
     try:
         params = Params.model_validate(value)
     except ValidationError as error:
-        violations = {
-            ".".join(str(part) for part in e["loc"]) or "params": e["msg"] for e in error.errors()
-        }
         unknown = [str(e["loc"][-1]) for e in error.errors() if e["type"] == "extra_forbidden"]
         raise invalid_fields(
-            "PARAMS", f"{where}: not as it should be", violations, hint=_resembles(unknown)
+            "PARAMS", f"{where}: not as it should be", faults_of(error), hint=_resembles(unknown)
         ) from None
     try:
         parse_expressions(params.expressions)
