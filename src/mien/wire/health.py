@@ -27,14 +27,25 @@ class Health:
     why: str = ""
 
 
-def probe(target: str, settings: ChannelSettings, *, timeout_s: float = 3.0) -> Health:
-    """Probe a service once; whatever is wrong is in the answer."""
+def probe(
+    target: str, settings: ChannelSettings, *, timeout_s: float = 3.0, service: str = ""
+) -> Health:
+    """Probe a service once; whatever is wrong is in the answer.
+
+    Args:
+        target: ``host:port``.
+        settings: of the channel.
+        timeout_s: seconds to wait for the answer.
+        service: by its full name; "" is the server as a whole.
+    """
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     try:
         with open_channel(target, settings) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check
-            answer, call = check.with_call(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            answer, call = check.with_call(
+                health_pb2.HealthCheckRequest(service=service), timeout=timeout_s
+            )
     except MienError as error:
         return Health(reached=False, ready=False, why=str(error))
     except grpc.RpcError as error:
