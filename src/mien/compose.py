@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError, WrongState
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
 from mien.core.ports import Executor, Generation, Models, Registry, Serving, Tracker
+from mien.core.serving import Promotion
 from mien.settings import Settings, load_settings
+
+RETRAININGS = Path("runs") / "retrain"  # journals and reports, in the project
 
 if TYPE_CHECKING:  # a service starts without what only stages need
     from mien.adapters.local_serving import LocalServing
-    from mien.adapters.promotion import Gate
+    from mien.adapters.promotion_steps import Gate
+    from mien.adapters.triton_repository import HostSpec
     from mien.params.project import Params
     from mien.recognition.package import Variant
     from mien.stages.context import Context
+    from mien.stages.retrain import Doors
 
 
 def make_context(
@@ -60,7 +66,7 @@ def make_context(
         progress=progress,
         cancelled=cancelled,
         generation=_generation(settings),
-        models=make_models(settings),
+        models=make_models(settings) if settings.register else None,
     )
 
 
@@ -115,17 +121,19 @@ def open_serving(
         WrongState: ``SERVING_RUNS``. NotFound: ``TRITON_MISSING``.
         Unavailable: ``TRITON_UNAVAILABLE``.
     """
+    if settings.triton_rollout:
+        with _on_cluster(home, project, settings) as serving:
+            yield serving
+        return
     from mien.adapters.local_serving import LocalServing
     from mien.adapters.onnx_host import OnnxHost
     from mien.adapters.promotion import Promoter
     from mien.adapters.triton_client import TritonClient
-    from mien.adapters.triton_repository import HostSpec
     from mien.adapters.triton_server import TritonHome, TritonServer
 
     repository = home / "repository"
     models = make_models(settings)
     gate, variant = _gate(home, project)
-    spec = HostSpec(instances=settings.triton_instances, max_queue=settings.triton_max_queue)
     server: TritonServer | None = None
     host: OnnxHost | TritonClient
     with ExitStack() as stack:
@@ -142,7 +150,9 @@ def open_serving(
             host = OnnxHost(repository, threads=settings.triton_instances)
         else:
             host = TritonClient(settings.triton)
-        promoter = Promoter(home, models, host, gate=gate, variant=variant, spec=spec)
+        promoter = Promoter(
+            home, models, host, gate=gate, variant=variant, spec=_host_spec(settings)
+        )
         stack.enter_context(promoter.file.owned())
         serving = LocalServing(promoter, host, models, assets=settings.assets)
         if server is None:
@@ -153,6 +163,121 @@ def open_serving(
             stack.callback(server.stop)
             server.start(wait_s)
         yield serving
+
+
+@contextmanager
+def _on_cluster(home: Path, project: Path, settings: Settings) -> Iterator[LocalServing]:
+    """Serve with the replicas of Triton on a cluster, until the block ends."""
+    from mien.adapters.local_serving import LocalServing
+    from mien.adapters.promotion_cluster import ClusterPromoter
+    from mien.adapters.promotion_store import ModelStore
+    from mien.adapters.triton_fleet import TritonFleet
+    from mien.adapters.triton_rollout import TritonRollout
+
+    models = make_models(settings)
+    gate, variant = _gate(home, project)
+    fleet = TritonFleet(settings.triton)
+    promoter = ClusterPromoter(
+        home,
+        models,
+        fleet,
+        TritonRollout(settings.triton_rollout),
+        ModelStore(settings.triton_models),
+        gate=gate,
+        variant=variant,
+        spec=_host_spec(settings),
+    )
+    with promoter.file.owned():
+        serving = LocalServing(promoter, fleet, models, assets=settings.assets)
+        serving.watch(promoter.problem, promoter.look_now)
+        try:
+            serving.recover()
+            yield serving
+        finally:
+            promoter.stop()
+
+
+def _host_spec(settings: Settings) -> HostSpec:
+    from mien.adapters.triton_repository import HostSpec
+
+    return HostSpec(
+        backend=settings.triton_backend,
+        instances=settings.triton_instances,
+        max_queue=settings.triton_max_queue,
+    )
+
+
+def make_retraining(
+    project: Path,
+    settings: Settings,
+    *,
+    branch: str = "",
+    onto: str = "",
+    remote: str = "origin",
+    home: Path,
+    champion: Callable[[str], Promotion],
+    comment: Callable[[Doors, str, str], str],
+    progress: OnProgress = no_progress,
+    cancelled: Cancelled = never_cancelled,
+) -> Doors:
+    """Open what a retraining of a project needs.
+
+    Args:
+        project: folder in a git working copy, with ``dvc.yaml`` and ``params.yaml``.
+        settings: of the environment.
+        branch: that is retrained; "" = the one that is checked out.
+        onto: branch that the result goes to; "" = ``retrain/<branch>``.
+        remote: name of the git remote.
+        home: folder of the models that are served; keeps each use of the gate.
+        champion: promotes a model through the gate of serving.
+        comment: puts a report on the pull request of this name.
+        progress: told about every step.
+        cancelled: asked between steps.
+
+    Raises:
+        NotFound: ``NO_REMOTE``, ``NO_DVC``. WrongState: ``NO_GIT``. Invalid: ``NO_BRANCH``.
+    """
+    from mien.adapters.dvc_remote import DvcRemote
+    from mien.adapters.dvc_repro import repro
+    from mien.adapters.mlflow_links import runs_of
+    from mien.adapters.retrain_branch import RetrainBranch
+    from mien.params.project import load_params
+    from mien.stages.retrain import Doors
+    from mien.stages.retrain_given import fetch_given
+    from mien.stages.retrain_report import RunLink
+
+    params = project / "params.yaml"
+    env = {  # as this process has them: stages may be run elsewhere
+        "MIEN_TRACKING_URI": settings.tracking_uri,
+        "MIEN_CACHE": str(settings.cache),
+        "MIEN_REGISTER": "false",
+    }
+
+    def context() -> Context:
+        made = make_context(load_params(params), progress=progress, cancelled=cancelled)
+        return replace(made, models=make_models(settings))
+
+    doors: Doors = Doors(
+        root=project,
+        folder=project / RETRAININGS,
+        branch=RetrainBranch(project, branch=branch, onto=onto, remote=remote),
+        data=DvcRemote(project),
+        given=lambda: list(
+            fetch_given(project, load_params(params), make_registry(project, settings))
+        ),
+        repro=lambda noted: repro(
+            project, env, noted, grace_s=settings.grace_s, cancelled=cancelled
+        ),
+        context=context,
+        gate=lambda: _gate(home, project),
+        runs=lambda experiment, trial: [
+            RunLink(*run) for run in runs_of(settings.tracking_uri, experiment, trial)
+        ],
+        champion=champion,
+        comment=lambda asked, text: comment(doors, asked, text),
+        cancelled=cancelled,
+    )
+    return doors
 
 
 def make_models(settings: Settings) -> Models | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mien.core.errors import invalid_fields
@@ -45,6 +45,8 @@ class Settings(BaseSettings):
         cache: content-addressed results, logs and pulled assets; shared by projects.
         spool: what the tracker has not delivered yet.
         tracking_uri: ``sqlite:///…``, ``http(s)://…``, a database, or ``none``.
+        register: whether `mien decide` registers its challenger; `mien retrain` does so itself,
+            when the data is safe.
         workers: processes used at once.
         executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task),
             ``inline`` (this process, one at a time) or ``kubernetes`` (Jobs of a cluster).
@@ -66,7 +68,12 @@ class Settings(BaseSettings):
         tls_cert_file: this client's certificate (PEM), for services that ask for one.
         tls_key_file: its key (PEM).
         triton: ``wheel`` starts the one that ``make triton`` installed, ``none`` runs models in
-            this process, ``host:port`` asks one that runs already and sees the same repository.
+            this process, ``host:port`` asks one that runs already and sees the same repository;
+            with ``triton_rollout``, ``dns:///<headless service>:<port>`` of all replicas.
+        triton_rollout: ``<namespace>/<Deployment>`` of Triton on a cluster, which promotions roll
+            over; "" = one Triton that is told to load.
+        triton_models: where promoted models lie for it: ``s3://bucket/prefix``, or a folder.
+        triton_backend: ``python`` for Triton's wheel, ``onnxruntime`` for its full images.
         triton_home: where ``make triton`` installed it.
         triton_port: loopback port of its gRPC; 0 = a free one.
         triton_metrics_port: loopback port of its metrics; 0 = none.
@@ -82,6 +89,7 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=lambda: _cache_home() / "mien")
     spool: Path = Path("spool")
     tracking_uri: str = "sqlite:///mlflow.db"
+    register: bool = True
     workers: int = Field(default_factory=cores, ge=1, le=4096)
     executor: Literal["persistent", "process", "inline", "kubernetes"] = "persistent"
     kubernetes: Path | None = None
@@ -102,6 +110,9 @@ class Settings(BaseSettings):
     tls_cert_file: Path | None = None
     tls_key_file: Path | None = None
     triton: str = "wheel"
+    triton_rollout: str = Field("", pattern=r"^([-a-z0-9]+/[-a-z0-9.]+)?$")
+    triton_models: str = ""
+    triton_backend: Literal["python", "onnxruntime"] = "python"
     triton_home: Path = Path(".triton")
     triton_port: int = Field(8001, ge=0, lt=65536)
     triton_metrics_port: int = Field(8002, ge=0, lt=65536)
@@ -125,6 +136,15 @@ class Settings(BaseSettings):
         if value not in ("wheel", "none") and not (host and port.isdecimal()):
             raise ValueError(f"{value!r} is neither `wheel` nor `none` nor host:port")
         return value
+
+    @model_validator(mode="after")
+    def _whole_rollout(self) -> Settings:
+        if self.triton_rollout and (not self.triton_models or self.triton in ("wheel", "none")):
+            raise ValueError(
+                "MIEN_TRITON_ROLLOUT needs MIEN_TRITON, the address of all replicas, and "
+                "MIEN_TRITON_MODELS, where promoted models lie"
+            )
+        return self
 
     @field_validator("asset_mirror")
     @classmethod
@@ -193,6 +213,8 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
+    if not loc:
+        return "the environment"  # what concerns several of them
     name = str(loc[0]).upper()
     return name if name.startswith(PREFIX) else PREFIX + name
 

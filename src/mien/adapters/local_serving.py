@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mien.adapters.promotion import Promoter
+from mien.adapters.promotion_steps import Promotes, registry_of
 from mien.adapters.serving_state import Served
 from mien.core.arrays import Float, UInt8
 from mien.core.errors import Invalid, MienError, NotFound, WrongState
@@ -61,12 +61,15 @@ class Champion:
     threads: threading.local
 
 
+Observe = Callable[[Champion, Mapping[str, Float] | None], None]
+
+
 class LocalServing:
     """A ``Serving`` in this process, over a host of models and a registry of them."""
 
     def __init__(
         self,
-        promoter: Promoter,
+        promoter: Promotes,
         host: ModelHost,
         models: Models | None,
         *,
@@ -86,6 +89,8 @@ class LocalServing:
         self._assets, self._ahead = assets, stream_ahead
         self._trouble: Callable[[], str | None] = lambda: None
         self._look: Callable[[], None] = lambda: None
+        # Told what the champion said of each picture, None where it shows no face.
+        self.observe: Observe = lambda _champion, _said: None
         self._champion: Champion | None = None
         promoter.changed = self._changed
 
@@ -102,8 +107,10 @@ class LocalServing:
         found = self.prepare(query, champion)
         images = np.stack([image for image, _ in found]) if found else None
         if images is None:
+            self.observe(champion, None)
             return Recognition(query.id, (), champion.lineage)
         said = self._ask(champion, images, timeout_s)
+        self.observe(champion, said)
         threshold = champion.spec.threshold if query.threshold is None else query.threshold
         faces = tuple(
             _judged(champion.spec, {k: v[i] for k, v in said.items()}, face, threshold)
@@ -249,13 +256,13 @@ class LocalServing:
         self._champion = None
 
     def promote(self, model: str, *, request_id: str = "", dry_run: bool = False) -> Promotion:
-        """Make a registered model the champion; see ``Promoter.promote``."""
+        """Make a registered model the champion; see ``Promotes.promote``."""
         _one_model(model.partition("/")[0].partition("@")[0])
         made = self.promoter.promote(model, request_id=request_id, dry_run=dry_run)
         return self._with_loaded(made)
 
     def rollback(self, model: str = MODEL, *, request_id: str = "") -> Promotion:
-        """Make the champion before this one champion again; see ``Promoter.rollback``."""
+        """Make the champion before this one champion again; see ``Promotes.rollback``."""
         _one_model(model or MODEL)
         return self._with_loaded(self.promoter.rollback(request_id=request_id))
 
@@ -267,7 +274,7 @@ class LocalServing:
         Raises:
             NotFound: ``UNKNOWN_MODEL``. Invalid: ``MODEL_NAME``. WrongState: ``NO_MODEL_REGISTRY``.
         """
-        return self._seen(self._registry().get(name))
+        return self._seen(registry_of(self.models_).get(name))
 
     def models(self) -> Sequence[ModelInfo]:
         """List registered models, newest first.
@@ -275,16 +282,7 @@ class LocalServing:
         Raises:
             WrongState: ``NO_MODEL_REGISTRY``.
         """
-        return [self._seen(m) for m in self._registry().versions()]
-
-    def _registry(self) -> Models:
-        if self.models_ is None:
-            raise WrongState(
-                "NO_MODEL_REGISTRY",
-                "there is no model registry",
-                hint="set MIEN_TRACKING_URI to an MLflow database or server",
-            )
-        return self.models_
+        return [self._seen(m) for m in registry_of(self.models_).versions()]
 
     def _with_loaded(self, made: Promotion) -> Promotion:
         champion, previous = (

@@ -8,26 +8,33 @@ started again. Both models stay loaded; only the small front that clients ask is
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from mien.adapters.promotion_steps import (
+    GOLDEN_TIMEOUT_S,
+    Gate,
+    earlier_of,
+    fetch_package,
+    judged,
+    known_answer,
+    package_folder,
+    promotion_of,
+    registry_of,
+    served_of,
+)
 from mien.adapters.serving_state import Served, State, StateFile
 from mien.adapters.triton_repository import HostSpec, hosted_name, render_front, render_model
-from mien.core.errors import AlreadyExists, Corrupt, MienError, NotFound, WrongState
+from mien.core.errors import Corrupt, MienError
 from mien.core.ports import ModelHost, Models
 from mien.core.serving import CHAMPION, GateCheck, ModelInfo, Promotion
 from mien.recognition.package import GOLDEN_TOLERANCE, Golden, Package, Variant, read_package
 
 log = logging.getLogger(__name__)
-
-GOLDEN_TIMEOUT_S = 20.0
-Gate = Callable[[Package, Variant, Package | None], Sequence[GateCheck]]
 
 
 class Promoter:
@@ -79,7 +86,7 @@ class Promoter:
         Raises:
             Corrupt: ``MODEL_FILES``.
         """
-        return read_package(self.packages / f"{served.model}-{served.version}")
+        return read_package(package_folder(self.packages, served.model, served.version))
 
     def canaries(self) -> Mapping[str, Golden]:
         """What the host must answer: hosted models and the front, by name."""
@@ -127,17 +134,19 @@ class Promoter:
             AlreadyExists: ``REQUEST_ID_REUSED``.
         """
         began = time.monotonic()
-        models = self._registry()
+        models = registry_of(self.models)
         with self.file.promoting():
             asked = f"promote {reference}{' dry' if dry_run else ''}"
-            if (known := self._repeated(request_id, asked)) is not None:
-                return known
+            if (known := known_answer(self.state.requests, request_id, asked)) is not None:
+                return promotion_of(models, known)
             self._settle()
             champion = self.state.champion
             info = models.get(reference)
-            package = self._fetch(models, info)
+            package = fetch_package(self.packages, models, info)
             before = self.package(champion) if champion else None
-            checks = self._judged(models, info, package, before, refuse=not dry_run)
+            checks = judged(
+                self.gate, models, info, package, before, self.variant, refuse=not dry_run
+            )
             again = champion is not None and champion.digest == package.digest
             if dry_run or again:
                 digest = champion.repository_digest if champion and again else ""
@@ -157,19 +166,12 @@ class Promoter:
             AlreadyExists: ``REQUEST_ID_REUSED``.
         """
         began = time.monotonic()
-        models = self._registry()
+        models = registry_of(self.models)
         with self.file.promoting():
-            if (known := self._repeated(request_id, "rollback")) is not None:
-                return known
+            if (known := known_answer(self.state.requests, request_id, "rollback")) is not None:
+                return promotion_of(models, known)
             self._settle()
-            earlier = self.state.earlier
-            if not earlier:
-                raise WrongState(
-                    "NO_EARLIER_CHAMPION",
-                    "there was no champion before this one",
-                    hint="promote another model",
-                )
-            target = earlier[-1]
+            target = earlier_of(self.state)
             self._exchange(models, target, self.package(target), back=True)
             return self._answer(
                 request_id, "rollback", (), target.repository_digest, began, promoted=True
@@ -177,67 +179,11 @@ class Promoter:
 
     # Steps
 
-    def _registry(self) -> Models:
-        if self.models is None:
-            raise WrongState(
-                "NO_MODEL_REGISTRY",
-                "there is no model registry: nothing records who is champion",
-                hint="set MIEN_TRACKING_URI to an MLflow database or server",
-            )
-        return self.models
-
-    def _fetch(self, models: Models, info: ModelInfo) -> Package:
-        """Copy the package here once; what is here is verified against the registry's digest."""
-        folder = self.packages / f"{info.lineage.model}-{info.lineage.model_version}"
-        with suppress(NotFound, Corrupt):
-            package = read_package(folder)
-            if package.digest == info.lineage.model_digest:
-                return package
-        shutil.rmtree(folder, ignore_errors=True)
-        package = read_package(models.fetch(info.name, folder))
-        if package.digest != info.lineage.model_digest:
-            raise Corrupt(
-                "MODEL_FILES",
-                f"the files of {info.name} are not those that were registered",
-                hint="register the model again",
-            )
-        return package
-
-    def _judged(
-        self,
-        models: Models,
-        info: ModelInfo,
-        package: Package,
-        before: Package | None,
-        *,
-        refuse: bool,
-    ) -> tuple[GateCheck, ...]:
-        if self.gate is None:
-            raise WrongState(
-                "NO_GATE",
-                "params.gate.set names no faces to judge a challenger on",
-                hint="name a preprocessed set that nothing was trained or selected on",
-            )
-        checks = tuple(self.gate(package, self.variant, before))
-        failed = [c for c in checks if not c.passed]
-        noted = "; ".join(f"{c.check}: {c.finding}" for c in checks)
-        models.note(info.name, {"mien.gate": "refused" if failed else "passed", "mien.why": noted})
-        if failed and refuse:
-            raise WrongState(
-                "GATE_REFUSED",
-                f"{info.name} does not pass the gate: "
-                + "; ".join(f"{c.check}: {c.finding}" for c in failed),
-                hint="the champion goes on serving; look at the challenger's report",
-                details={c.check: c.finding for c in checks},
-            )
-        return checks
-
     def _render(self, info: ModelInfo, package: Package) -> Served:
         model, version = info.lineage.model, info.lineage.model_version
         hosted = hosted_name(model, version, self.variant)
         digest = render_model(self.repository, package, version, hosted, self.variant, self.spec)
-        run = info.lineage.run_id
-        return Served(model, version, package.digest, hosted, self.variant, digest, run)
+        return served_of(info, package, self.variant, digest)
 
     def _exchange(self, models: Models, served: Served, package: Package, *, back: bool) -> None:
         """Load, ask, move the alias, exchange the front, commit; undo on any failure."""
@@ -324,7 +270,7 @@ class Promoter:
         state = self.state
         if state.moving is None:
             return
-        if self._registry().pointed(self.front, CHAMPION) == state.moving.version:
+        if registry_of(self.models).pointed(self.front, CHAMPION) == state.moving.version:
             with self._front_lock:
                 self._serve(state.moving)
                 self.file.write(state.moved())
@@ -340,22 +286,8 @@ class Promoter:
         if version is None or self.models is None:
             return
         named = self.models.get(f"{self.front}/{version}")
-        package = self._fetch(self.models, named)
+        package = fetch_package(self.packages, self.models, named)
         self.file.write(replace(self.state, champion=self._render(named, package)))
-
-    # Requests
-
-    def _repeated(self, request_id: str, asked: str) -> Promotion | None:
-        known = self.state.requests.get(request_id) if request_id else None
-        if known is None:
-            return None
-        if known["asked"] != asked:
-            raise AlreadyExists(
-                "REQUEST_ID_REUSED",
-                f"the request id {request_id!r} was used for: {known['asked']}",
-                hint="take a new id for a new request",
-            )
-        return self._promotion(known)
 
     def _answer(
         self,
@@ -379,18 +311,4 @@ class Promoter:
         }
         if request_id:
             self.file.write(state.answered(request_id, answer))
-        return self._promotion(answer)
-
-    def _promotion(self, answer: Mapping[str, Any]) -> Promotion:
-        models = self._registry()
-        champion, previous = (
-            models.get(answer[who]) if answer[who] else None for who in ("champion", "previous")
-        )
-        return Promotion(
-            champion=champion,
-            previous=previous,
-            checks=tuple(GateCheck(**c) for c in answer["checks"]),
-            repository_digest=answer["repository_digest"],
-            took_s=answer["took_s"],
-            promoted=answer["promoted"],
-        )
+        return promotion_of(registry_of(self.models), answer)
