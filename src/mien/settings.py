@@ -53,6 +53,8 @@ class Settings(BaseSettings):
         kubernetes: file with the profile of the cluster: namespace, image, resources.
         kubernetes_image: goes before the profile's image.
         kubernetes_queue: goes before the profile's queue.
+        work_url: folder or URI that every machine reaches, ``s3://bucket/work``: trials and shards
+            are carried there and their results back; "" = all machines see the same paths.
         retries: how often a failed task is started again.
         grace_s: seconds a stopped worker has to write its checkpoint.
         asset_mirror: base URL to pull assets from instead of their upstream.
@@ -95,6 +97,7 @@ class Settings(BaseSettings):
     kubernetes: Path | None = None
     kubernetes_image: str = ""
     kubernetes_queue: str = ""
+    work_url: str = ""
     retries: int = Field(2, ge=0, le=100)
     grace_s: float = Field(60.0, gt=0, le=3600)
     asset_mirror: str = ""
@@ -194,6 +197,7 @@ def load_settings(project: Path) -> Settings:
             "spool": _absolute(raw.spool, project),
             "triton_home": _absolute(raw.triton_home, project),
             "tracking_uri": _absolute_uri(raw.tracking_uri, project),
+            "work_url": _absolute_place(raw.work_url, project),
             **{
                 name: None if (file := getattr(raw, name)) is None else _absolute(file, project)
                 for name in _FILES
@@ -225,6 +229,13 @@ def _cache_home() -> Path:
 
 def _absolute(path: Path, project: Path) -> Path:
     return (project / path.expanduser()).resolve()
+
+
+def _absolute_place(place: str, project: Path) -> str:
+    """Anchor a relative folder; a URI stays, without a slash at its end."""
+    if "://" in place or not place:
+        return place.rstrip("/")
+    return str(_absolute(Path(place), project))
 
 
 def _absolute_uri(uri: str, project: Path) -> str:

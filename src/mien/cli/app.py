@@ -13,6 +13,7 @@ import typer
 
 import mien
 from mien.cli.data_verbs import pull, push, remote
+from mien.cli.drift_verbs import drift
 from mien.cli.generator_verbs import judge_generator, shard, train_generator
 from mien.cli.machine_verbs import assets, doctor, params, ui, worker
 from mien.cli.model_verbs import export, recognise, train, verify
@@ -29,6 +30,7 @@ from mien.cli.pipeline_verbs import (
     trial,
 )
 from mien.cli.registry_verbs import registry
+from mien.cli.retrain_verb import retrain
 from mien.cli.serving_verbs import promote, register, rollback
 from mien.cli.session import Options
 
@@ -117,9 +119,11 @@ app.command()(recognise)
 app.command()(register)
 app.command()(promote)
 app.command()(rollback)
+app.command()(drift)
 app.command()(remote)
 app.command()(push)
 app.command()(pull)
+app.command()(retrain)
 app.command()(export)
 app.command()(verify)
 app.command()(doctor)

@@ -42,8 +42,9 @@ def main() -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command line in this process and return its exit code.
 
-    0 done · 1 failed, may be retried · 2 the user's mistake · 42 will fail again · 130/143
-    interrupted, state saved where there is any. The working folder is afterwards what it was.
+    0 done · 1 failed, may be retried · 2 the user's mistake · 3 done, and refused by the gate ·
+    42 will fail again · 130/143 interrupted, state saved where there is any. The working folder is
+    afterwards what it was.
     """
     here = None
     with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile

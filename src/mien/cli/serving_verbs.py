@@ -49,8 +49,8 @@ def promote(
     Any failure leaves the old champion serving. With MIEN_SERVING_TARGET the serving service does
     it; without, this process does, for the next `make serve`.
     """
-    with hooks(ctx), _serving(home) as serving:
-        made = serving.promote(model, dry_run=dry_run)
+    with hooks(ctx), serving(home) as found:
+        made = found.promote(model, dry_run=dry_run)
     _tell(made)
     if dry_run and not all(check.passed for check in made.checks):
         raise typer.Exit(2)
@@ -61,12 +61,12 @@ def rollback(
     home: Annotated[Path, typer.Option(help="Folder of the models that are served.")] = HOME,
 ) -> None:
     """Make the champion before this one champion again."""
-    with hooks(ctx), _serving(home) as serving:
-        _tell(serving.rollback())
+    with hooks(ctx), serving(home) as found:
+        _tell(found.rollback())
 
 
 @contextmanager
-def _serving(home: Path) -> Iterator[Serving]:
+def serving(home: Path) -> Iterator[Serving]:
     """The service where one is named, else this process."""
     from mien.compose import make_serving, open_serving
     from mien.settings import load_settings
