@@ -66,7 +66,7 @@ def make_context(
         progress=progress,
         cancelled=cancelled,
         generation=_generation(settings),
-        models=make_models(settings) if settings.register else None,
+        models=make_models(settings) if settings.register_models else None,
     )
 
 
@@ -250,7 +250,7 @@ def make_retraining(
     env = {  # as this process has them: stages may be run elsewhere
         "MIEN_TRACKING_URI": settings.tracking_uri,
         "MIEN_CACHE": str(settings.cache),
-        "MIEN_REGISTER": "false",
+        "MIEN_REGISTER_MODELS": "false",
     }
 
     def context() -> Context:
@@ -320,12 +320,10 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
         from mien.wire.training_client import TrainingClient
 
         training = TrainingClient(open_channel(settings.training_target, settings))
-        return ServiceExecutor(training, slots=settings.workers, grace_s=settings.grace_s)
-    if settings.executor == "kubernetes":
-        from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-        from mien.adapters.kubernetes_profile import profile_of
-
-        return KubernetesJobExecutor(profile_of(settings))
+        service = ServiceExecutor(training, slots=settings.workers, grace_s=settings.grace_s)
+        return _carrying(service, settings)
+    if (cluster := make_cluster(settings)) is not None:
+        return cluster
     from mien.adapters.local_executor import InlineExecutor, LocalExecutor
 
     if settings.executor == "inline":
@@ -335,9 +333,32 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
         command=(sys.executable, "-m", "mien"),
         log_dir=logs,
         retries=settings.retries,
-        mode=settings.executor,
+        mode="process" if settings.executor == "process" else "persistent",
         grace_s=settings.grace_s,
     )
+
+
+def make_cluster(settings: Settings) -> Executor | None:
+    """Return what runs tasks as Jobs of the cluster; None where work stays on this machine.
+
+    Raises:
+        WrongState: ``NO_PROFILE``. NotFound: ``PROFILE_MISSING``. Invalid: ``PROFILE``.
+    """
+    if settings.executor != "kubernetes":
+        return None
+    from mien.adapters.kubernetes_executor import KubernetesJobExecutor
+    from mien.adapters.kubernetes_profile import profile_of
+
+    return _carrying(KubernetesJobExecutor(profile_of(settings)), settings)
+
+
+def _carrying(executor: Executor, settings: Settings) -> Executor:
+    """Have trials carried to where others find them, if that is not where they lie."""
+    if not settings.work_url:
+        return executor
+    from mien.adapters.carried_tasks import CarryingExecutor
+
+    return CarryingExecutor(executor, settings.work_url)
 
 
 def trial_here(argv: Sequence[str], *, cancelled: Cancelled = never_cancelled) -> int:

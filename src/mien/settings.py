@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         cache: content-addressed results, logs and pulled assets; shared by projects.
         spool: what the tracker has not delivered yet.
         tracking_uri: ``sqlite:///…``, ``http(s)://…``, a database, or ``none``.
-        register: whether `mien decide` registers its challenger; `mien retrain` does so itself,
+        register_models: whether `mien decide` registers its challenger; `mien retrain` does so itself,
             when the data is safe.
         workers: processes used at once.
         executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task),
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     cache: Path = Field(default_factory=lambda: _cache_home() / "mien")
     spool: Path = Path("spool")
     tracking_uri: str = "sqlite:///mlflow.db"
-    register: bool = True
+    register_models: bool = True
     workers: int = Field(default_factory=cores, ge=1, le=4096)
     executor: Literal["persistent", "process", "inline", "kubernetes"] = "persistent"
     kubernetes: Path | None = None
