@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from mien.adapters.kubernetes_jobs import JOB_NAME
 from tests.contract.kube_cluster import Cluster, now, public
 
 
@@ -136,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         phase = query.get("fieldSelector", "").partition("=")[2]
         with self.cluster.changed:
             pods = list(self.cluster.pods.values())
-            if label == "batch.kubernetes.io/job-name":
+            if label == JOB_NAME:
                 pods = list(self.cluster.pods_of[wanted])
         pods = [p for p in pods if not phase or p["phase"] == phase]
         items = [self.pod(p) for p in sorted(pods, key=lambda p: p["order"])]
@@ -153,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
                 "name": pod["name"],
                 "creationTimestamp": pod["created"],
                 "annotations": {"batch.kubernetes.io/job-completion-index": str(pod["index"])},
-                "labels": {"batch.kubernetes.io/job-name": pod["job"]},
+                "labels": {JOB_NAME: pod["job"]},
             },
             "status": {
                 "phase": pod["phase"],

@@ -15,7 +15,7 @@ SELECTOR = f"{MANAGED_BY}=mien"
 WORK = "mien/work"  # annotation: digest of what the Job does
 QUEUE = "kueue.x-k8s.io/queue-name"
 INDEX = "batch.kubernetes.io/job-completion-index"
-JOB_NAME = "batch.kubernetes.io/job-name"
+JOB_NAME = "mien/job"  # label of Pods; the controller's own has had two names
 CONTAINER = "worker"
 _INDEX_ARGUMENT = "$(JOB_COMPLETION_INDEX)"  # the controller sets it, the kubelet fills it in
 
@@ -62,7 +62,7 @@ def render_job(tasks: Sequence[Task], profile: KubernetesProfile) -> dict[str, A
         "podFailurePolicy": {"rules": _failure_rules("FailJob")},
         "backoffLimit": profile.retries,
         "template": {
-            "metadata": {"labels": labels},
+            "metadata": {"labels": {**labels, JOB_NAME: job_name(tasks)}},
             "spec": _pod(tasks, profile),
         },
     }
