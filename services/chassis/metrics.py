@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
@@ -19,6 +20,14 @@ log = logging.getLogger(__name__)
 MOST_ENGINES = 32
 OTHER = "other"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+DRIFT = {
+    "detected": ("1 where the last window drifted from the training version.", "model"),
+    "enough": ("1 where the last window had enough faces to say so.", "model"),
+    "faces": ("Faces in the last window, in whole blocks.", "model"),
+    "distance": ("Distance of the last window from the training version.", "what"),
+    "limit": ("What chance alone exceeds at the stated rate only.", "what"),
+}
 
 
 class Metrics:
@@ -68,7 +77,7 @@ class Metrics:
             self._engines.add(engine)
         self._faces.labels(engine).inc(n)
 
-    def jobs(self, counts: Callable[[], Mapping[Any, int]]) -> None:
+    def jobs(self, counts: Callable[[], Mapping[Any, float]]) -> None:
         """Show jobs by state; ``counts`` is asked whenever the metrics are read."""
         self._live.add("mien_jobs", "Jobs.", "state", counts)
 
@@ -81,6 +90,15 @@ class Metrics:
         at_work, waits = "mien_calls_in_flight", "mien_calls_waiting"
         self._live.add(at_work, "Calls at work.", "lane", lambda: {lane.name: lane.running})
         self._live.add(waits, "Calls that wait.", "lane", lambda: {lane.name: lane.waiting})
+
+    def drift(self, figures: Callable[[str], Mapping[str, float]]) -> None:
+        """Show how far the last window lies from the training version of the model that judged it.
+
+        Args:
+            figures: asked by name whenever the metrics are read.
+        """
+        for name, (help_text, label) in DRIFT.items():
+            self._live.add(f"mien_drift_{name}", help_text, label, partial(figures, name))
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
         """Answer on a port until the returned function is called; returns the port as well."""
@@ -99,10 +117,10 @@ class _Live:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._asked: dict[str, tuple[str, str, list[Callable[[], Mapping[Any, int]]]]] = {}
+        self._asked: dict[str, tuple[str, str, list[Callable[[], Mapping[Any, float]]]]] = {}
 
     def add(
-        self, name: str, help_text: str, label: str, ask: Callable[[], Mapping[Any, int]]
+        self, name: str, help_text: str, label: str, ask: Callable[[], Mapping[Any, float]]
     ) -> None:
         with self._lock:
             self._asked.setdefault(name, (help_text, label, []))[2].append(ask)
@@ -124,7 +142,7 @@ class _Live:
         return []
 
 
-def _figures(functions: Iterable[Callable[[], Mapping[Any, int]]]) -> Iterator[tuple[str, int]]:
+def _figures(functions: Iterable[Callable[[], Mapping[Any, float]]]) -> Iterator[tuple[str, float]]:
     for ask in functions:
         try:
             figures = ask()

@@ -49,6 +49,12 @@ class ServerSettings(BaseSettings):
         patience_s: seconds a caller may take to send a request it has announced.
         idle_s: seconds a stream may stand still because of its caller.
         max_message_mb: largest message either way.
+        drift: the serving service keeps sums of what it judges, to see drift by; no picture, no
+            features of one face.
+        drift_window_s: length of a window of that; each is looked at once.
+        drift_windows: how many windows are kept.
+        drift_alpha: how often a window is called drifted where nothing drifted, at most.
+        drift_faces_per_person: how often the same person is seen in a window, where known.
         log_level: least level shown.
         log_format: ``auto`` is pretty on a terminal and JSON elsewhere.
     """
@@ -80,6 +86,11 @@ class ServerSettings(BaseSettings):
     patience_s: float = Field(20.0, gt=0, le=3600)
     idle_s: float = Field(300.0, gt=0, le=86_400)
     max_message_mb: float = Field(64.0, gt=0, le=1024)
+    drift: bool = False
+    drift_window_s: int = Field(86_400, ge=1, le=31 * 86_400)
+    drift_windows: int = Field(90, ge=2, le=10_000)
+    drift_alpha: float = Field(0.01, ge=0.003, lt=1)
+    drift_faces_per_person: float = Field(1.0, ge=1, le=1e6)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = "auto"
 

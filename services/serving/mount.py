@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mien.adapters.local_serving import LocalServing
 from mien.api.serving.v1.serving_pb2_grpc import add_ServingServiceServicer_to_server
 from services.chassis.frame import Frame
+from services.serving.drift import watch_drift
 from services.serving.servicer import ServingServicer
 
 SERVICE = "mien.api.serving.v1.ServingService"
@@ -18,5 +19,7 @@ def mounted(serving: LocalServing) -> Callable[[Frame], None]:
     def mount(frame: Frame) -> None:
         frame.add(add_ServingServiceServicer_to_server, ServingServicer(serving), SERVICE)
         frame.ready(serving.problem, service=SERVICE)
+        if frame.settings.drift:
+            watch_drift(frame, serving)
 
     return mount

@@ -63,7 +63,10 @@ class Classifier(nn.Module):
 
     def forward(self, faces: Tensor) -> Outputs:
         """Judge faces (N, C, S, S), float in [-1, 1]."""
-        features = self.features(faces)
+        return self.heads(self.features(faces))
+
+    def heads(self, features: Tensor) -> Outputs:
+        """Judge by features (N, D)."""
         none = features.new_zeros((features.shape[0], 0))
         logits = none if self.expression is None else self.expression(features)
         affect = none if self.affect is None else torch.tanh(self.affect(features))

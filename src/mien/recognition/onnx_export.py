@@ -33,16 +33,19 @@ class Exported:
 
     Attributes:
         model: the file's bytes, weights included. Input ``images`` (N, S, S[, 3]) uint8, N in
-            1..256; outputs by head: ``probabilities`` (N, K), ``logits`` (N, K), ``affect`` (N, 2).
+            1..256; outputs by head: ``probabilities`` (N, K), ``logits`` (N, K), ``affect`` (N, 2);
+            always ``features`` (N, D), which the heads see.
         golden_images: (8, S, S[, 3]) uint8.
         golden: output name → what torch says to them, float32.
         deviation: largest difference of ONNX Runtime from ``golden``.
+        features: width of ``features``.
     """
 
     model: bytes
     golden_images: UInt8
     golden: dict[str, Float]
     deviation: float
+    features: int
 
 
 class _Served(nn.Module):
@@ -55,13 +58,14 @@ class _Served(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Judge faces (N, S, S[, 3]) uint8."""
-        said = self.network(to_network(planes(images)))
+        features = self.network.features(to_network(planes(images)))
+        said = self.network.heads(features)
         outputs: list[Tensor] = []
         if self.network.expression is not None:
             outputs += [torch.softmax(said.logits / self.temperature, 1), said.logits]
         if self.network.affect is not None:
             outputs.append(said.affect)
-        return tuple(outputs)
+        return (*outputs, features)
 
 
 def export_onnx(saved: SavedModel) -> Exported:
@@ -77,9 +81,11 @@ def export_onnx(saved: SavedModel) -> Exported:
     images = _golden_images((GOLDEN_FACES, *spec.image_shape))
     names = ["probabilities", "logits"] if "expression" in spec.heads else []
     names += ["affect"] if "affect" in spec.heads else []
+    names.append("features")
     with torch.no_grad():
         said = served(torch.from_numpy(images))
-    golden = {name: value.numpy() for name, value in zip(names, said, strict=True)}
+    # Features have no scale of their own; that they are right, the heads' answers show.
+    golden = {n: v.numpy() for n, v in zip(names, said, strict=True) if n != "features"}
     model = _export(served, images, names)
     deviation = _deviation(model, images, golden)
     if not deviation <= TOLERANCE:
@@ -88,7 +94,7 @@ def export_onnx(saved: SavedModel) -> Exported:
             f"the exported model differs from torch by {deviation:.2g}",
             hint="keep the safetensors model; try another release of torch or onnxruntime",
         )
-    return Exported(model, images, golden, deviation)
+    return Exported(model, images, golden, deviation, served.network.feature_size)
 
 
 def _golden_images(shape: tuple[int, ...]) -> UInt8:

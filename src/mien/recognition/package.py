@@ -5,6 +5,7 @@ model.onnx          uint8 faces → calibrated probabilities, logits, affect
 model.int8.onnx     the same in 8 bits, where it loses little enough
 golden.npz          faces, and what the network says to them
 baseline.npz        HOG + SVM on the same training rows, for the gate
+reference.npz       what it said of validation, in sums, to see drift by; older packages have none
 package.json        everything else
 checksums.json      BLAKE3 of every file above
 ```
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mien.core.arrays import Double, Float, UInt8
+from mien.core.arrays import AnyArray, Double, Float, UInt8
 from mien.core.digest import canonical_json, digest_file, digest_of
 from mien.core.errors import Corrupt, Invalid, NotFound
 from mien.core.expression import Expression
@@ -31,7 +32,7 @@ from mien.core.preprocess import PreprocessSpec
 
 FORMAT = 1
 DESCRIPTION, CHECKSUMS = "package.json", "checksums.json"
-GOLDEN, BASELINE = "golden.npz", "baseline.npz"
+GOLDEN, BASELINE, REFERENCE = "golden.npz", "baseline.npz", "reference.npz"
 Variant = Literal["fp32", "int8"]
 MODEL_FILES: dict[Variant, str] = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 GOLDEN_TOLERANCE = 1e-4
@@ -53,6 +54,7 @@ class PackageSpec:
         saw: subjects that it, or what it was made with, saw.
         figures: measured on validation, fractions in [0, 1].
         variants: of the network that may be served → accuracy on validation.
+        features: width of its features, which it gives out as well; 0 = it does not.
     """
 
     expressions: tuple[Expression, ...]
@@ -66,6 +68,7 @@ class PackageSpec:
     saw: tuple[str, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     variants: Mapping[str, float] = field(default_factory=dict)
+    features: int = 0
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -78,7 +81,8 @@ class PackageSpec:
         """Output name → its width."""
         classes = len(self.expressions)
         both = {"probabilities": classes, "logits": classes} if classes else {}
-        return both | ({"affect": 2} if self.affect else {})
+        affect = {"affect": 2} if self.affect else {}
+        return both | affect | ({"features": self.features} if self.features else {})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, read back by ``from_json``."""
@@ -189,6 +193,14 @@ class Package:
         with np.load(self.folder / BASELINE, allow_pickle=False) as arrays:
             return LinearBaseline(arrays["weights"], arrays["bias"])
 
+    def reference(self, variant: Variant = "fp32") -> dict[str, AnyArray] | None:
+        """Read what drift of a variant is measured against; None where the package has none."""
+        if not (self.folder / REFERENCE).is_file():
+            return None
+        with np.load(self.folder / REFERENCE, allow_pickle=False) as arrays:
+            start = f"{variant}/"
+            return {n.removeprefix(start): arrays[n] for n in arrays.files if n.startswith(start)}
+
 
 def write_package(
     folder: Path,
@@ -196,6 +208,7 @@ def write_package(
     models: Mapping[Variant, bytes],
     golden: Mapping[Variant, Golden],
     baseline: LinearBaseline | None = None,
+    reference: Mapping[Variant, Mapping[str, AnyArray]] | None = None,
 ) -> Package:
     """Fill an empty or new folder; the caller moves it to its place when it is whole.
 
@@ -205,6 +218,7 @@ def write_package(
         models: variant → bytes of its ONNX file.
         golden: variant → golden answers, over the same faces.
         baseline: for the gate.
+        reference: variant → what its drift is measured against.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for variant, data in models.items():
@@ -214,6 +228,9 @@ def write_package(
     (folder / GOLDEN).write_bytes(_packed(images=faces, **answers))
     if baseline is not None:
         (folder / BASELINE).write_bytes(_packed(weights=baseline.weights, bias=baseline.bias))
+    if reference:
+        sums = {f"{v}/{name}": a for v, arrays in reference.items() for name, a in arrays.items()}
+        (folder / REFERENCE).write_bytes(_packed(**sums))
     text = json.dumps(json.loads(canonical_json(spec.to_json())), indent=1, sort_keys=True)
     (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     write_checksums(folder)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mien.core.arrays import Float, UInt8
+from mien.core.arrays import AnyArray, Float, UInt8
 from mien.core.digest import digest_of, seed_of
 from mien.core.errors import Corrupt, NotFound, WrongState
 from mien.core.faces import FaceArrays
@@ -37,13 +37,16 @@ from mien.registry.staging import disk_errors
 from mien.stages.context import Context, code_digest
 
 if TYPE_CHECKING:
+    from mien.evaluation.drift_reference import Reference
     from mien.recognition.files import SavedModel
 
 log = logging.getLogger(__name__)
 
 INT8_LOSS = 0.005  # of accuracy on validation, at most
 CALIBRATION_FACES = 256
+PROJECTION_FACES = 2000
 BATCH = 64
+DRIFT_CODE = tuple(f"evaluation/drift_{n}.py" for n in ("distances", "reference", "sketch"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def package_challenger(context: Context, challenger: Mapping[str, Any]) -> Packa
         challenger: its ``trial`` and ``temperature``, as ``mien decide`` writes them.
     """
     threshold = context.params.gate.threshold
-    code = code_digest("core", "recognition", "stages/register.py")
+    code = code_digest("core", "recognition", *DRIFT_CODE, "stages/register.py")
     key = digest_of([challenger["trial"], challenger["temperature"], threshold, code])
     folder = context.cache / "packages" / key
     try:
@@ -128,6 +131,7 @@ def make_package(folder: Path, material: _Material, trial: str, threshold: float
     from mien.recognition.quantise import quantise
 
     model, validation = material.model, material.validation
+    reference: dict[Variant, Mapping[str, AnyArray]] = {}
     if model.preprocess is None:
         raise WrongState(
             "NO_PREPROCESSING",
@@ -145,7 +149,10 @@ def make_package(folder: Path, material: _Material, trial: str, threshold: float
         figures["accuracy_int8"] = reached
         if variants["fp32"] - reached <= INT8_LOSS:
             models["int8"], variants["int8"] = small, reached
-            golden["int8"] = Golden(exported.golden_images, _answers(small, exported.golden_images))
+            said = _answers(small, exported.golden_images)
+            said.pop("features")
+            golden["int8"] = Golden(exported.golden_images, said)
+        reference = {v: _reference(onnx, material, trial).to_arrays() for v, onnx in models.items()}
     spec = PackageSpec(
         expressions=model.spec.classes if "expression" in model.spec.heads else (),
         affect="affect" in model.spec.heads,
@@ -158,12 +165,13 @@ def make_package(folder: Path, material: _Material, trial: str, threshold: float
         saw=material.saw,
         figures=figures,
         variants=variants,
+        features=exported.features,
     )
     baseline: LinearBaseline | None = None
     if spec.expressions:
         train = material.train
         baseline = fit_baseline(train.images, train.labels, len(spec.expressions))
-    return write_package(folder, spec, models, golden, baseline)
+    return write_package(folder, spec, models, golden, baseline, reference)
 
 
 def _material(context: Context, challenger: Mapping[str, Any]) -> _Material:
@@ -230,6 +238,25 @@ def _figures(onnx: bytes, model: SavedModel, faces: FaceArrays) -> dict[str, flo
         "macro_f1": found.macro_f1,
         "ece": found.ece_scaled,
     }
+
+
+def _reference(onnx: bytes, material: _Material, trial: str) -> Reference:
+    """Describe what a network says to validation, in directions in which training varies most."""
+    from mien.evaluation.drift_reference import make_reference
+    from mien.evaluation.drift_sketch import Projection
+
+    rng = np.random.default_rng(seed_of("projection", trial))
+    chosen = np.sort(rng.permutation(len(material.train))[:PROJECTION_FACES])
+    projection = Projection.fit(_answers(onnx, material.train.images[chosen])["features"])
+    faces = material.validation
+    said = _answers(onnx, faces.images)
+    return make_reference(
+        [str(c) for c in material.model.spec.classes],
+        projection,
+        said["probabilities"],
+        said["features"],
+        faces.subjects,
+    )
 
 
 def _answers(onnx: bytes, images: UInt8) -> dict[str, Float]:
