@@ -338,8 +338,12 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
     )
 
 
-def make_cluster(settings: Settings) -> Executor | None:
+def make_cluster(settings: Settings, *, carried: bool = True) -> Executor | None:
     """Return what runs tasks as Jobs of the cluster; None where work stays on this machine.
+
+    Args:
+        settings: of the environment.
+        carried: whether trials are carried to the settings' ``work_url``, where there is one.
 
     Raises:
         WrongState: ``NO_PROFILE``. NotFound: ``PROFILE_MISSING``. Invalid: ``PROFILE``.
@@ -349,7 +353,8 @@ def make_cluster(settings: Settings) -> Executor | None:
     from mien.adapters.kubernetes_executor import KubernetesJobExecutor
     from mien.adapters.kubernetes_profile import profile_of
 
-    return _carrying(KubernetesJobExecutor(profile_of(settings)), settings)
+    jobs = KubernetesJobExecutor(profile_of(settings))
+    return _carrying(jobs, settings) if carried else jobs
 
 
 def _carrying(executor: Executor, settings: Settings) -> Executor:

@@ -212,7 +212,8 @@ def test_a_missing_image_is_named(stand_in, tmp_path):
     (result,) = run(executor(server, stuck_s=0.5), [task(tmp_path, "a", "ok")])
     assert result.state == "FAILED"
     assert "ErrImagePull: no such image" in result.log
-    assert server.cluster.jobs == {}
+    assert "`image` in the cluster profile" in result.log
+    until(lambda: server.cluster.jobs == {})
 
 
 def test_few_calls_a_second(stand_in, tmp_path):

@@ -58,6 +58,13 @@ class JobHooks:
         """Whether it shall save its state and raise ``Interrupted``."""
         return self._stop.is_set()
 
+    def left(self) -> bool:
+        """Whether it is only this process that shall stop: what runs elsewhere may run on.
+
+        That is so when the process drains, or when another has taken the job over.
+        """
+        return self._stop.is_set() and self._book.get(self._job.name).state != "CANCELLING"
+
 
 Work = Callable[[Job, JobHooks], Mapping[str, Any]]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mien.adapters.cluster_work import ClusterWork
 from mien.adapters.job_runner import JobFailed, JobHooks
 from mien.adapters.local_executor import LocalExecutor
 from mien.adapters.worker_shelf import WorkerShelf
@@ -45,6 +46,7 @@ class JobWorker:
         gpus: as ``CUDA_VISIBLE_DEVICES`` names them, one a slot in turn; empty = none set.
         env: additional environment of the workers.
         shelf: where workers wait for the next job.
+        cluster: runs trials and generators' trainings instead; None = all is done here.
     """
 
     command: Sequence[str]
@@ -55,6 +57,7 @@ class JobWorker:
     gpus: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     shelf: WorkerShelf = field(default_factory=WorkerShelf)
+    cluster: ClusterWork | None = None
 
     def close(self) -> None:
         """Let idle workers go."""
@@ -66,16 +69,22 @@ class JobWorker:
 
     @contextmanager
     def room(self, job: Job) -> Iterator[Path]:
-        """Give a job a folder while it runs."""
+        """Give a job a folder until it ends; a Job of a cluster may need it longer than we live."""
         folder = self.scratch / job.name
         folder.mkdir(parents=True, exist_ok=True)
         try:
             yield folder
-        finally:
+        except Interrupted:
+            if self.cluster is None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
 
     def tidy(self, runs: Callable[[str], bool]) -> None:
-        """Remove the folders that a process which was killed left, of jobs that do not run."""
+        """Remove the folders that a process which was killed left, of jobs that are over."""
         for folder in self.scratch.glob("*"):
             if not runs(folder.name):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -84,6 +93,8 @@ class JobWorker:
         self, task: Task, room: Path, hooks: JobHooks, *, gpu: bool = True, fresh: bool = False
     ) -> TaskResult:
         """Run a task to its end, its progress told as the job's.
+
+        On a cluster it runs on when only this process stops, and is joined by the next.
 
         Args:
             task: what to run.
@@ -95,7 +106,12 @@ class JobWorker:
         Raises:
             JobFailed: with what the worker said. Interrupted: when the job was asked to stop.
         """
-        news = _News(room / "progress.json", hooks)
+        news = _News(hooks)
+        if self.cluster is not None and self.cluster.takes(task):
+            given = Task(task.key, task.argv, task.done, {**_HERE, **self.env, **task.env})
+            result = self.cluster.run(given, room, on_news=news.tell, cancelled=news.stops_there)
+            return _judged(result, hooks)
+        told = room / "progress.json"
         executor = LocalExecutor(
             slots=1,
             command=self.command,
@@ -111,15 +127,12 @@ class JobWorker:
             },
             shelf=self.shelf,
         )
-        env = {"MIEN_PROGRESS_FILE": str(news.file), **task.env}
-        given = Task(task.key, task.argv, task.done, env)
-        (result,) = executor.run([given], progress=no_progress, cancelled=news.cancelled)
-        news.tell()
-        if result.state == "SUCCEEDED":
-            return result
-        if hooks.cancelled():
-            raise Interrupted("asked to stop")
-        raise JobFailed(failure_of(result))
+        given = Task(task.key, task.argv, task.done, {"MIEN_PROGRESS_FILE": str(told), **task.env})
+        (result,) = executor.run(
+            [given], progress=no_progress, cancelled=lambda: news.stops_here(told)
+        )
+        news.read(told)
+        return _judged(result, hooks)
 
     def _gpu(self, slot: int | None) -> dict[str, str]:
         if not self.gpus:
@@ -128,31 +141,58 @@ class JobWorker:
         return {"CUDA_VISIBLE_DEVICES": mine}
 
 
+def _judged(result: TaskResult, hooks: JobHooks) -> TaskResult:
+    """Hand on a success; say what anything else was."""
+    if result.state == "SUCCEEDED":
+        return result
+    if hooks.cancelled():
+        raise Interrupted("asked to stop")
+    raise JobFailed(failure_of(result))
+
+
 class _News:
     """What the worker says of its progress, looked at whenever the executor asks."""
 
-    def __init__(self, file: Path, hooks: JobHooks) -> None:
-        self.file = file
+    def __init__(self, hooks: JobHooks) -> None:
         self.hooks = hooks
-        self.seen = 0
+        self.seen: object = None
 
-    def cancelled(self) -> bool:
-        """Pass on what is new; say whether to stop."""
-        self.tell()
+    def stops_here(self, told: Path) -> bool:
+        """Pass on what is new in a file; say whether to stop."""
+        self.read(told)
         return self.hooks.cancelled()
 
-    def tell(self) -> None:
+    def stops_there(self) -> bool:
+        """Say whether to cancel what runs elsewhere.
+
+        Raises:
+            Interrupted: when only this process shall stop: the next one joins it.
+        """
+        if not self.hooks.cancelled():
+            return False
+        if self.hooks.left():
+            raise Interrupted("its Job runs on, for the next process to join")
+        return True
+
+    def read(self, told: Path) -> None:
+        """Pass on what a file says, if it is new."""
         try:
-            written = self.file.stat().st_mtime_ns
-            if written == self.seen:
-                return
-            said = json.loads(self.file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet
+            written = told.stat().st_mtime_ns
+            if written != self.seen:
+                self.tell(told.read_bytes())
+                self.seen = written
+        except OSError:  # none yet
             return
-        self.seen = written
-        metrics = {str(k): float(v) for k, v in said["metrics"].items()}
-        total = said["total"] or 0.0
-        self.hooks.progress(said["done"], total, said["unit"], said["stage"], metrics)
+
+    def tell(self, text: bytes) -> None:
+        """Pass on what the worker says."""
+        try:
+            said = json.loads(text)
+            metrics = {str(k): float(v) for k, v in said["metrics"].items()}
+            total = said["total"] or 0.0
+            self.hooks.progress(said["done"], total, said["unit"], said["stage"], metrics)
+        except (ValueError, KeyError, TypeError, AttributeError):  # half of it, or nonsense
+            return
 
 
 def failure_of(result: TaskResult) -> Failure:

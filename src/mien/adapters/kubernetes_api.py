@@ -22,6 +22,8 @@ LOG_LINES = 200
 LOG_BYTES = 65_536
 _TIMEOUT_S = 30.0
 _WATCH_S = 240
+_PAGE = 500
+_LOOKED_AT = ("name", "uid", "resourceVersion", "annotations", "deletionTimestamp")
 _TRANSIENT = (429, 500, 502, 503, 504)
 
 
@@ -128,19 +130,20 @@ class KubernetesApi:
     def list_jobs(self) -> tuple[list[dict[str, Any]], str]:
         """List our Jobs, page by page; returns them with the version to watch from."""
         found: list[dict[str, Any]] = []
+        metadata: dict[str, Any] = {}
+        for page in self._pages(self._batch.list_namespaced_job, label_selector=SELECTOR):
+            found += [_slim(job) for job in page["items"]]
+            metadata = page["metadata"]
+        return found, str(metadata.get("resourceVersion", ""))
+
+    def _pages(self, function: Callable[..., Any], **options: Any) -> Iterator[dict[str, Any]]:
         more: str | None = None
         while True:
-            page = self._json(
-                self._batch.list_namespaced_job,
-                self.namespace,
-                label_selector=SELECTOR,
-                limit=500,
-                _continue=more,
-            )
-            found += page["items"]
+            page = self._json(function, self.namespace, limit=_PAGE, _continue=more, **options)
+            yield page
             more = page["metadata"].get("continue")
             if not more:
-                return found, str(page["metadata"].get("resourceVersion", ""))
+                return
 
     def watch_jobs(self, version: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Stream what happens to our Jobs after a version, for a few minutes at most.
@@ -157,7 +160,7 @@ class KubernetesApi:
                     if event["object"].get("code") == 410:
                         raise WatchExpired
                     raise error_of(event["object"].get("code", 500), json.dumps(event["object"]))
-                yield event["type"], event["object"]
+                yield event["type"], _slim(event["object"])
         finally:
             response.close()
             response.release_conn()
@@ -190,6 +193,15 @@ class KubernetesApi:
         )
         found: list[dict[str, Any]] = page["items"]
         return sorted(found, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
+
+    def pending_pods(self) -> list[dict[str, Any]]:
+        """List the Pods of our Jobs that have not started, whoever's."""
+        pages = self._pages(
+            self._core.list_namespaced_pod,
+            label_selector=SELECTOR,
+            field_selector="status.phase=Pending",
+        )
+        return [pod for page in pages for pod in page["items"]]
 
     def log(self, pod: str) -> str:
         """Read the last lines a Pod wrote; "" when they are gone."""
@@ -277,6 +289,18 @@ def _configuration(profile: KubernetesProfile) -> Any:
     configuration.retries = False  # ours is the only patience
     configuration.client_go_retries = False
     return configuration
+
+
+def _slim(job: dict[str, Any]) -> dict[str, Any]:
+    """Keep of a Job what is looked at: a thousand descriptions of Pods are most of a list."""
+    spec = job.get("spec", {})
+    return {
+        "metadata": {k: v for k, v in job["metadata"].items() if k in _LOOKED_AT},
+        "spec": {"suspend": spec.get("suspend", False)},
+        "status": {
+            k: v for k, v in job.get("status", {}).items() if k != "uncountedTerminatedPods"
+        },
+    }
 
 
 def _lines(response: Any) -> Iterator[bytes]:

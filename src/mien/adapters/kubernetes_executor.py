@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,8 +12,6 @@ from typing import Any
 
 from mien.adapters.kubernetes_api import KubernetesApi
 from mien.adapters.kubernetes_jobs import (
-    CONTAINER,
-    INDEX,
     WORK,
     condition,
     job_name,
@@ -20,8 +19,9 @@ from mien.adapters.kubernetes_jobs import (
     render_job,
     work_digest,
 )
+from mien.adapters.kubernetes_pods import exit_code, index_of, seconds, waits, why_not_started
 from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.adapters.kubernetes_watch import JobWatcher
+from mien.adapters.kubernetes_watch import Ear, JobWatcher
 from mien.adapters.task_book import TaskBook
 from mien.adapters.task_rules import is_done, state_of
 from mien.core.errors import (
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _QUOTA_S = 15.0
 _STUCK_S = 120.0  # an image may be pushed a moment later; after that it is missing
-_WAITING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 
 
 class KubernetesJobExecutor:
@@ -64,6 +63,8 @@ class KubernetesJobExecutor:
         self.profile = profile
         self._api = api
         self._stuck_s = stuck_s
+        self._watcher: JobWatcher | None = None
+        self._begins = threading.Lock()
 
     @property
     def slots(self) -> int:
@@ -80,7 +81,9 @@ class KubernetesJobExecutor:
     ) -> Sequence[TaskResult]:
         """Run all tasks to their end; results in the order of ``tasks``.
 
-        When cancelled, our Jobs are deleted: their Pods get SIGTERM and the profile's grace.
+        When cancelled, our Jobs are deleted: their Pods get SIGTERM and the profile's grace. Where
+        ``cancelled`` raises instead, they run on, for the next run to join. Threads may run tasks
+        at the same time: they share one watch and one pace.
 
         Raises:
             Unavailable: ``CLUSTER_UNREACHABLE``; what was submitted goes on.
@@ -91,20 +94,39 @@ class KubernetesJobExecutor:
         waiting = list(book.waiting())
         if not waiting:
             return book.results()
-        api = self._api or KubernetesApi(self.profile)
         works = _works(waiting)
-        api.check(render_job(works[0].tasks, self.profile))
-        _Launch(self.profile, api, book, works, self._stuck_s).run(cancelled)
+        watcher = self._opened(works[0])
+        launch = _Launch(self.profile, watcher, book, works, self._stuck_s)
+        with watcher.listening() as ear:
+            launch.run(ear, cancelled)
         return book.results()
+
+    def _opened(self, first: _Work) -> JobWatcher:
+        """See once that the cluster would take our Jobs; returns what watches them."""
+        with self._begins:
+            if self._watcher is None:
+                api = self._api or KubernetesApi(self.profile)
+                api.check(render_job(first.tasks, self.profile))
+                self._watcher = JobWatcher(api)
+            return self._watcher
 
 
 @dataclass
 class _Work:
-    """One Job: a task, or an array of them."""
+    """One Job: a task, or an array of them.
+
+    Attributes:
+        tasks: one, or those of an array.
+        name: of the Job.
+        uid: of the Job: another one of this name is not ours.
+        waits: none of its Pods has started.
+        told: indexes that have ended.
+    """
 
     tasks: list[Task]
     name: str = ""
     uid: str = ""
+    waits: bool = True
     told: set[int] = field(default_factory=set)
 
     def task_of(self, index: int) -> Task | None:
@@ -132,13 +154,14 @@ class _Launch:
     def __init__(
         self,
         profile: KubernetesProfile,
-        api: KubernetesApi,
+        watcher: JobWatcher,
         book: TaskBook,
         works: list[_Work],
         stuck_s: float,
     ) -> None:
         self.profile = profile
-        self.api = api
+        self.watcher = watcher
+        self.api = watcher.api
         self.book = book
         self.pending = deque(works)
         self.active: dict[str, _Work] = {}
@@ -148,19 +171,14 @@ class _Launch:
         self.looked = time.monotonic()
         self.suspects: dict[str, float] = {}
 
-    def run(self, cancelled: Cancelled) -> None:
-        watcher = JobWatcher(self.api)
-        watcher.start()
-        try:
-            while (self.pending or self.active) and not cancelled():
-                self.submit()
-                for job, gone in watcher.news(_POLL_S):
-                    self.hear(job, gone=gone)
-                self.look_for_stuck_pods()
-            if self.active:
-                self.stop(watcher)
-        finally:
-            watcher.stop()
+    def run(self, ear: Ear, cancelled: Cancelled) -> None:
+        while (self.pending or self.active) and not cancelled():
+            self.submit()
+            for job, gone in ear.news(_POLL_S):
+                self.hear(job, gone=gone)
+            self.look_for_stuck_pods()
+        if self.active:
+            self.stop(ear)
 
     def submit(self) -> None:
         """Keep as many Jobs on the cluster as there are slots."""
@@ -214,6 +232,7 @@ class _Launch:
             done = all(is_done(t.done) for t in work.tasks)  # cleaned up while nobody watched
             self.end(work, EXIT_DONE if done else EXIT_FAILED, "its Job was deleted", tries=1)
             return
+        work.waits = waits(job)
         if work.tasks[0].index is not None:
             self.hear_array(work, job)
         if condition(job, "Complete") or failed:
@@ -244,20 +263,20 @@ class _Launch:
             return
         pods = self.api.pods(work.name)
         for index in sorted(failed):
-            mine = [p for p in pods if _index(p) == index]
+            mine = [p for p in pods if index_of(p) == index]
             if task := work.task_of(index):
-                self.tell(task, _exit_code(mine), self._log(mine), max(1, len(mine)))
+                self.tell(task, exit_code(mine), self._log(mine), max(1, len(mine)))
 
     def collect(self, work: _Work, job: Mapping[str, Any]) -> None:
         """Read how a single task ended: exit code and log of its last Pod."""
         pods = self.api.pods(work.name)
         failed = condition(job, "Failed")
         tries = max(1, len(pods), int(job.get("status", {}).get("failed") or 0))
-        code = EXIT_DONE if failed is None else _exit_code(pods)
+        code = EXIT_DONE if failed is None else exit_code(pods)
         text = self._log(pods)
         if failed is not None:
             text += f"\n{failed.get('reason', '')}: {failed.get('message', '')}"
-        self.tell(work.tasks[0], code, text, tries, _seconds(job))
+        self.tell(work.tasks[0], code, text, tries, seconds(job))
 
     def _log(self, pods: list[dict[str, Any]]) -> str:
         return self.api.log(pods[-1]["metadata"]["name"]) if pods else ""
@@ -275,74 +294,27 @@ class _Launch:
 
     def look_for_stuck_pods(self) -> None:
         """Fail Jobs whose Pods cannot start: a missing image would wait for ever."""
-        if time.monotonic() - self.looked < min(30.0, self.stuck_s / 4):
+        every_s = min(30.0, self.stuck_s / 4)
+        waiting = {name: work for name, work in self.active.items() if work.waits}
+        if not waiting or time.monotonic() - self.looked < every_s:
             return
         self.looked = time.monotonic()
-        unstarted = self._unstarted() if self.active else set()
-        for name, work in list(self.active.items()):
-            why = _cannot_start(self.api.pods(name)) if name in unstarted else ""
-            since = self.suspects.setdefault(name, self.looked) if why else None
-            if since is None:
-                self.suspects.pop(name, None)
-            elif self.looked - since >= self.stuck_s:
-                del self.active[name]
+        why = why_not_started(self.watcher.pending_pods(every_s))
+        self.suspects = {n: at for n, at in self.suspects.items() if n in why and n in waiting}
+        for name in why.keys() & waiting.keys():
+            since = self.suspects.setdefault(name, self.looked)
+            if self.looked - since >= self.stuck_s:
+                work = self.active.pop(name)
                 self.api.delete_job(name)
-                self.end(work, EXIT_FAILED, f"its Pod cannot start: {why}", tries=1)
+                self.end(work, EXIT_FAILED, f"its Pod cannot start: {why[name]}", tries=1)
 
-    def _unstarted(self) -> set[str]:
-        """Names of active Jobs none of whose Pods is ready; one call for all."""
-        jobs, _ = self.api.list_jobs()
-        return {
-            j["metadata"]["name"]
-            for j in jobs
-            if not j["spec"].get("suspend")
-            and not (j.get("status", {}).get("ready") or j.get("status", {}).get("succeeded"))
-        }
-
-    def stop(self, watcher: JobWatcher) -> None:
+    def stop(self, ear: Ear) -> None:
         """Delete our Jobs and wait until their Pods have had their grace."""
         for name in self.active:
             self.api.delete_job(name)
         until = time.monotonic() + self.profile.grace_s + 30.0
         left = set(self.active)
         while left and time.monotonic() < until:
-            left -= {j["metadata"]["name"] for j, gone in watcher.news(_POLL_S) if gone}
+            left -= {j["metadata"]["name"] for j, gone in ear.news(_POLL_S) if gone}
         for work in self.active.values():
             self.end(work, EXIT_TERMINATED, "cancelled; its checkpoint is kept", tries=1)
-
-
-def _index(pod: Mapping[str, Any]) -> int | None:
-    text = pod["metadata"].get("annotations", {}).get(INDEX)
-    return None if text is None else int(text)
-
-
-def _exit_code(pods: Sequence[Mapping[str, Any]]) -> int:
-    """Exit code of the last Pod that ended; 1 when none says."""
-    for pod in reversed(pods):
-        for status in pod.get("status", {}).get("containerStatuses") or ():
-            ended = status.get("state", {}).get("terminated")
-            if status.get("name") == CONTAINER and ended:
-                return int(ended["exitCode"]) or EXIT_FAILED
-    return EXIT_FAILED
-
-
-def _cannot_start(pods: Sequence[Mapping[str, Any]]) -> str:
-    for pod in pods:
-        for status in pod.get("status", {}).get("containerStatuses") or ():
-            waiting = status.get("state", {}).get("waiting") or {}
-            if waiting.get("reason") in _WAITING:
-                return f"{waiting['reason']}: {waiting.get('message', '')} (image in the profile?)"
-    return ""
-
-
-def _seconds(job: Mapping[str, Any]) -> float:
-    from datetime import datetime
-
-    status = job.get("status", {})
-    ended = status.get("completionTime") or (condition(job, "Failed") or {}).get(
-        "lastTransitionTime"
-    )
-    if not status.get("startTime") or not ended:
-        return 0.0
-    began = datetime.fromisoformat(status["startTime"])
-    return max(0.0, (datetime.fromisoformat(ended) - began).total_seconds())

@@ -8,7 +8,7 @@ from typing import Any
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.core.digest import digest_of
 from mien.core.errors import EXIT_PERMANENT, EXIT_USER
-from mien.core.tasks import Task
+from mien.core.tasks import Task, verb_of
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 SELECTOR = f"{MANAGED_BY}=mien"
@@ -27,7 +27,7 @@ def job_name(tasks: Sequence[Task]) -> str:
     """
     first = tasks[0]
     what = [first.key, first.done] if first.index is None else list(_stem(first))
-    verb = "".join(c if c.isalnum() else "-" for c in first.argv[0].lower()).strip("-")[:20]
+    verb = "".join(c if c.isalnum() else "-" for c in verb_of(first.argv).lower()).strip("-")[:20]
     return f"mien-{verb or 'task'}-{digest_of(what)[:32]}"
 
 
@@ -49,11 +49,11 @@ def render_job(tasks: Sequence[Task], profile: KubernetesProfile) -> dict[str, A
         profile: of the cluster.
     """
     first = tasks[0]
-    shape = profile.shape(first.argv[0])
+    shape = profile.shape(verb_of(first.argv))
     labels = {
         **profile.labels,
         MANAGED_BY: "mien",
-        "app.kubernetes.io/component": first.argv[0],
+        "app.kubernetes.io/component": verb_of(first.argv),
         **({QUEUE: profile.queue} if profile.queue else {}),
     }
     spec: dict[str, Any] = {
@@ -142,7 +142,7 @@ def _pod(tasks: Sequence[Task], profile: KubernetesProfile) -> dict[str, Any]:
 def _container(
     task: Task, profile: KubernetesProfile, mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    shape = profile.shape(task.argv[0])
+    shape = profile.shape(verb_of(task.argv))
     needs = {"cpu": shape.cpu, "memory": shape.memory}
     gpus = {profile.gpu_resource: str(shape.gpus)} if shape.gpus else {}
     env = {**profile.env, **task.env}

@@ -1,10 +1,13 @@
-"""What happens to our Jobs, heard on one connection."""
+"""What happens to our Jobs, heard on one connection by every run of this process."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mien.adapters.kubernetes_api import KubernetesApi, WatchExpired
@@ -13,19 +16,11 @@ from mien.core.errors import MienError
 log = logging.getLogger(__name__)
 
 
-class JobWatcher(threading.Thread):
-    """Lists our Jobs, then watches them; lists again when the server has forgotten where we were.
+class Ear:
+    """What one run hears."""
 
-    Disconnects, expired versions (410) and a server that is busy or away for a while are not
-    news; that it stays away is.
-    """
-
-    def __init__(self, api: KubernetesApi) -> None:
-        super().__init__(daemon=True, name="watch-jobs")
-        self.api = api
+    def __init__(self) -> None:
         self.told: queue.Queue[tuple[dict[str, Any], bool] | Exception] = queue.Queue()
-        self.known: set[str] = set()
-        self.stopped = threading.Event()
 
     def news(self, timeout_s: float) -> list[tuple[dict[str, Any], bool]]:
         """Return what has happened since, waiting a while for something.
@@ -44,42 +39,89 @@ class JobWatcher(threading.Thread):
         except queue.Empty:
             return found
 
-    def stop(self) -> None:
-        """Ask it to end; it does so with the next event."""
-        self.stopped.set()
 
-    def run(self) -> None:
-        """Watch until stopped, or until an error that will not pass: the launcher hears of it."""
+class JobWatcher:
+    """Lists our Jobs, then watches them; lists again when the server has forgotten where we were.
+
+    Disconnects, expired versions (410) and a server that is busy or away for a while are not
+    news; that it stays away is. One connection serves all runs; it ends with the next event after
+    the last of them.
+    """
+
+    def __init__(self, api: KubernetesApi) -> None:
+        self.api = api
+        self.known: set[str] = set()
+        self._ears: list[Ear] = []
+        self._watching = False
+        self._lock = threading.Lock()
+        self._pending: tuple[float, list[dict[str, Any]]] = (float("-inf"), [])
+        self._looking = threading.Lock()
+
+    @contextmanager
+    def listening(self) -> Iterator[Ear]:
+        """Hear what happens to Jobs from now on."""
+        ear = Ear()
+        with self._lock:
+            self._ears.append(ear)
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._run, daemon=True, name="watch-jobs").start()
+        try:
+            yield ear
+        finally:
+            with self._lock:
+                self._ears.remove(ear)
+
+    def pending_pods(self, age_s: float) -> list[dict[str, Any]]:
+        """List the Pods of our Jobs that have not started; asked for once in a while for all."""
+        with self._looking:
+            looked, found = self._pending
+            if time.monotonic() - looked > age_s:
+                found = self.api.pending_pods()
+                self._pending = (time.monotonic(), found)
+            return found
+
+    def _run(self) -> None:
+        """Watch until nobody listens, or until an error that will not pass: all hear of it."""
         try:
             self._watch()
         except Exception as error:  # noqa: BLE001  a dead watch must not look like a quiet one
-            self.told.put(error)
+            with self._lock:
+                self._watching = False
+                for ear in self._ears:
+                    ear.told.put(error)
+
+    def _over(self) -> bool:
+        """Whether nobody listens; then the next one who does begins anew."""
+        with self._lock:
+            self._watching = bool(self._ears)
+            return not self._watching
 
     def _watch(self) -> None:
         from urllib3.exceptions import HTTPError
 
         version, heard = "", False
-        while not self.stopped.is_set():
+        while not self._over():
             try:
                 version = version or self._list()
                 heard = False
                 for kind, job in self.api.watch_jobs(version):
                     version, heard = job["metadata"].get("resourceVersion", version), True
-                    if self.stopped.is_set():
-                        return
                     if kind != "BOOKMARK":
                         self._tell(job, gone=kind == "DELETED")
+                    if self._over():
+                        return
             except WatchExpired:
                 version = ""
             except (HTTPError, OSError, ValueError) as error:
                 log.info("the watch was cut and goes on", extra={"why": str(error)[:200]})
                 version = version if heard else ""  # a list waits for a server that is away
-                self.stopped.wait(0.2)
+                time.sleep(0.2)
             except MienError as error:
                 if not self._may_pass(error):
                     raise
                 version = ""
-                self.stopped.wait(1.0)
+                time.sleep(1.0)
 
     @staticmethod
     def _may_pass(error: MienError) -> bool:
@@ -102,4 +144,6 @@ class JobWatcher(threading.Thread):
     def _tell(self, job: dict[str, Any], *, gone: bool) -> None:
         name = job["metadata"]["name"]
         self.known.discard(name) if gone else self.known.add(name)
-        self.told.put((job, gone))
+        with self._lock:
+            for ear in self._ears:
+                ear.told.put((job, gone))

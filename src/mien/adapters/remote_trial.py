@@ -1,52 +1,65 @@
 """A trial whose plan lies elsewhere: fetched, run here, its result put beside the plan.
 
 What lies beside a remote plan: ``plan.json``, ``rows.npz``, the folders of its sets (``folder``
-in the plan may be a URI, too), and later ``checkpoint/state.safetensors``, ``model/``,
-``predictions.npz`` and last, as the marker of being done, ``result.json``.
+in the plan may be a URI, too); while it runs ``checkpoint/state.safetensors`` and
+``progress.json``, copied there every few seconds, so that a node that is lost loses little;
+then ``model/``, ``predictions.npz``, ``files.json`` with the digest of each, and last, as the
+marker of being done, ``result.json``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
+from mien.adapters.artefacts import (
+    MIRROR_S,
+    exists,
+    fetch,
+    is_remote,
+    local_path,
+    mirrored,
+    put,
+    remove,
+    store_errors,
+)
 from mien.adapters.task_rules import held
-from mien.core.digest import digest_of
-from mien.core.errors import Corrupt, Interrupted, MienError, NotFound, Unavailable
+from mien.core.digest import digest_file, digest_of
+from mien.core.errors import Corrupt, Interrupted, NotFound
 from mien.core.hooks import Cancelled
 
 RESULT = "result.json"
-_CHECKPOINT = "checkpoint/state.safetensors"
-_NEEDED = ("plan.json", "rows.npz")
-_SET = ("images.npy", "affect.npy")
+FILES = "files.json"  # name → digest of everything else that a finished trial left
+CHECKPOINT = "checkpoint/state.safetensors"
+PROGRESS = "progress.json"
+ROWS = "rows.npz"
+SET_FILES = ("images.npy", "affect.npy")
+_NOT_LEFT = ("plan.json", ROWS, PROGRESS, FILES, RESULT)
 
 
-def is_remote(uri: str) -> bool:
-    """Whether something lies where only fsspec reaches."""
-    return "://" in uri and not uri.startswith("file://")
-
-
-def local_path(uri: str) -> Path:
-    """Return the path that a path or a ``file://`` URI means."""
-    return Path(unquote(urlsplit(uri).path)) if uri.startswith("file://") else Path(uri)
-
-
-def run_trial(uri: str, cache: Path, run: Callable[[Path], None], cancelled: Cancelled) -> None:
+def run_trial(
+    uri: str,
+    cache: Path,
+    run: Callable[[Path], None],
+    cancelled: Cancelled,
+    *,
+    mirror_s: float = MIRROR_S,
+) -> None:
     """Run a trial wherever its plan lies.
 
     Args:
         uri: of its plan.json: a path, ``file://`` or anything fsspec reaches.
         cache: folder for what is fetched; sets are fetched once.
-        run: runs the trial of a plan on this machine.
+        run: runs the trial of a plan on this machine; it may keep its progress in
+            ``progress.json`` beside that plan.
         cancelled: asked while another process of this machine is at the same trial.
+        mirror_s: seconds between two looks for a new checkpoint.
 
     Raises:
-        NotFound: ``PLAN_MISSING``. Corrupt: ``PLAN``. Unavailable: ``STORE``.
+        NotFound: ``PLAN_MISSING``. Corrupt: ``PLAN``, ``ARTEFACT``. Unavailable: ``STORE``.
         Interrupted: after a checkpoint that lies beside the plan, for any machine to go on from.
     """
     if not is_remote(uri):
@@ -54,95 +67,75 @@ def run_trial(uri: str, cache: Path, run: Callable[[Path], None], cancelled: Can
         return
     there = uri.rpartition("/")[0]
     here = cache / "fetched" / digest_of(there)[:32]
-    with _store(there), held(here.with_suffix(".lock"), cancelled) as mine:
+    with store_errors(there), held(here.with_suffix(".lock"), cancelled) as mine:
         if not mine:
             raise Interrupted("asked to stop while another process was at it")
-        if _exists(f"{there}/{RESULT}"):
+        if exists(f"{there}/{RESULT}"):
             return
         shutil.rmtree(here, ignore_errors=True)
-        for name in _NEEDED:
-            _fetch(f"{there}/{name}", here / name)
-        if _exists(f"{there}/{_CHECKPOINT}"):
-            _fetch(f"{there}/{_CHECKPOINT}", here / _CHECKPOINT)
-        _settle(here / "plan.json", cache)
-        try:
-            run(here / "plan.json")
-        except Interrupted:
-            if (here / _CHECKPOINT).exists():
-                _put(here / _CHECKPOINT, f"{there}/{_CHECKPOINT}")
-            raise
-        made = [p for p in here.rglob("*") if p.is_file() and p.name not in (*_NEEDED, RESULT)]
-        for path in made:
-            _put(path, f"{there}/{path.relative_to(here).as_posix()}")
-        _put(here / RESULT, f"{there}/{RESULT}")
-        if _exists(f"{there}/{_CHECKPOINT}"):
-            _remove(f"{there}/{_CHECKPOINT}")
+        _bring(there, here, cache)
+        kept = {here / name: f"{there}/{name}" for name in (CHECKPOINT, PROGRESS)}
+        with mirrored(kept, mirror_s) as copy_now:
+            try:
+                run(here / "plan.json")
+            except Interrupted:
+                copy_now()
+                raise
+        _leave(here, there)
         shutil.rmtree(here, ignore_errors=True)
 
 
-def _settle(plan: Path, cache: Path) -> None:
-    """Fetch the sets that lie elsewhere, and let the plan name them where they are now."""
+def _bring(there: str, here: Path, cache: Path) -> None:
+    """Fetch the plan, its rows, its checkpoint, and the sets that are not here yet."""
+    plan = here / "plan.json"
+    try:
+        fetch(f"{there}/plan.json", plan)
+        described = _read(plan)
+        fetch(f"{there}/{ROWS}", here / ROWS, str(described.get("rows", "")))
+    except NotFound as error:
+        raise NotFound(
+            "PLAN_MISSING", error.message, hint="mien sweep writes plans and their rows"
+        ) from None
+    if exists(f"{there}/{CHECKPOINT}"):
+        fetch(f"{there}/{CHECKPOINT}", here / CHECKPOINT)
+    for each in described["sets"]:
+        if is_remote(each["folder"]):
+            each["folder"] = str(_bring_set(each, cache))
+    plan.write_text(json.dumps(described), encoding="utf-8")
+
+
+def _bring_set(described: Mapping[str, Any], cache: Path) -> Path:
+    """Fetch a set once a machine; trials that start together fetch it one after the other."""
+    folder = str(described["folder"])
+    here = cache / "fetched_sets" / digest_of(folder)[:32]
+    digests: Mapping[str, str] = described.get("digests", {})
+    with held(here.with_suffix(".lock"), lambda: False):
+        for name in SET_FILES:
+            if not (here / name).exists():
+                fetch(f"{folder}/{name}", here / name, digests.get(name, ""))
+    return here
+
+
+def _leave(here: Path, there: str) -> None:
+    """Put what the trial left beside its plan, the marker last."""
+    found = {p.relative_to(here).as_posix(): p for p in here.rglob("*") if p.is_file()}
+    left = {n: p for n, p in found.items() if n not in _NOT_LEFT and n != CHECKPOINT}
+    for name, path in left.items():
+        put(path, f"{there}/{name}")
+    listed = {**left, RESULT: here / RESULT}
+    digests = {name: digest_file(path) for name, path in sorted(listed.items())}
+    (here / FILES).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    put(here / FILES, f"{there}/{FILES}")
+    put(here / RESULT, f"{there}/{RESULT}")
+    for name in (CHECKPOINT, PROGRESS):
+        remove(f"{there}/{name}")
+
+
+def _read(plan: Path) -> dict[str, Any]:
     try:
         trial: dict[str, Any] = json.loads(plan.read_text(encoding="utf-8"))
-        sets = [(each, str(each["folder"])) for each in trial["sets"]]
+        if not all(isinstance(each["folder"], str) for each in trial["sets"]):
+            raise TypeError("a set has no folder")
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt("PLAN", f"{plan} is not a plan: {error}", hint="run: mien sweep") from None
-    for each, folder in sets:
-        if is_remote(folder):
-            here = cache / "fetched_sets" / digest_of(folder)[:32]
-            for name in _SET:
-                if not (here / name).exists():
-                    _fetch(f"{folder}/{name}", here / name)
-            each["folder"] = str(here)
-    plan.write_text(json.dumps(trial), encoding="utf-8")
-
-
-def _fetch(uri: str, to: Path) -> None:
-    """Copy a file here, whole or not at all."""
-    import fsspec
-
-    to.parent.mkdir(parents=True, exist_ok=True)
-    new = to.with_name(f".{to.name}.new")
-    system, path = fsspec.core.url_to_fs(uri)
-    try:
-        system.get_file(path, str(new))
-    except FileNotFoundError:
-        raise NotFound(
-            "PLAN_MISSING", f"there is no {uri}", hint="mien sweep writes plans and their rows"
-        ) from None
-    new.replace(to)
-
-
-def _put(path: Path, uri: str) -> None:
-    import fsspec
-
-    system, to = fsspec.core.url_to_fs(uri)
-    system.put_file(str(path), to)
-
-
-def _exists(uri: str) -> bool:
-    import fsspec
-
-    system, path = fsspec.core.url_to_fs(uri)
-    system.invalidate_cache()
-    return bool(system.exists(path))
-
-
-def _remove(uri: str) -> None:
-    import fsspec
-
-    system, path = fsspec.core.url_to_fs(uri)
-    system.rm_file(path)
-
-
-@contextmanager
-def _store(there: str) -> Iterator[None]:
-    """Say in our words what the store refused; what the trial itself raised goes on as it is."""
-    try:
-        yield
-    except (MienError, Interrupted):
-        raise
-    except OSError as error:
-        raise Unavailable(
-            "STORE", f"{there}: {error}", hint="see that the store answers and lets this user in"
-        ) from error
+    return trial

@@ -96,7 +96,7 @@ class LocalTraining:
 
     def _runs(self, name: str) -> bool:
         try:
-            return self.book.get(name).state in ("RUNNING", "CANCELLING")
+            return not self.book.get(name).over
         except NotFound:
             return False
 
@@ -289,10 +289,13 @@ class LocalTraining:
     def _verb(self, job: Job, room: Path, hooks: JobHooks, *verb: str, gpu: bool = False) -> None:
         """Run a verb in the project of a job, with the parameters it was asked with."""
         (room / "params.yaml").write_text(job.spec["params_yaml"], encoding="utf-8")
-        marker = room / f"{job.tries}-{len(verb)}.done"  # one of an earlier try says nothing
+        # A Job of a cluster goes on under its name, and with it its marker; here one of an
+        # earlier try says nothing.
+        marker = room / ("trained.done" if gpu else f"{job.tries}-{len(verb)}.done")
         options = [f"--set={each}" for each in job.spec["overrides"]]
-        argv = ("--project", job.spec["project"], "--params", str(room / "params.yaml"), *options)
-        task = Task(job.name, (*argv, "--done", str(marker), *verb), str(marker))
+        where = (f"--project={job.spec['project']}", f"--params={room / 'params.yaml'}")
+        argv = (*where, *options, f"--done={marker}", *verb)
+        task = Task(job.name, argv, str(marker))
         self.worker.run(task, room, hooks, gpu=gpu, fresh=gpu)
 
     @contextmanager

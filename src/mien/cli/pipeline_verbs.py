@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -157,13 +156,19 @@ def trial(
     plan: Annotated[str, typer.Argument(help="plan.json of the trial: a path or a URI.")],
 ) -> None:
     """Run one planned trial, as the sweep's workers do."""
-    from mien.adapters.remote_trial import run_trial
+    from mien.adapters.artefacts import is_remote
+    from mien.adapters.remote_trial import PROGRESS, run_trial
+    from mien.cli.progress import kept
     from mien.logs import canonical_line
     from mien.settings import load_settings
     from mien.stages import trial as stage
 
     with hooks(ctx) as given, canonical_line("trial", plan=plan):
-        run_here = partial(stage.run, progress=given.progress, cancelled=given.cancelled)
+
+        def run_here(at: Path) -> None:
+            told = at.with_name(PROGRESS) if is_remote(plan) else None
+            stage.run(at, progress=kept(given.progress, told), cancelled=given.cancelled)
+
         run_trial(plan, load_settings(Path.cwd()).cache, run_here, given.cancelled)
 
 

@@ -74,3 +74,8 @@ class TaskResult:
     tries: int
     log: str = ""
     wall_s: float = 0.0
+
+
+def verb_of(argv: Sequence[str]) -> str:
+    """Name the mien verb of a command line; options before it are written ``--name=value``."""
+    return next((each for each in argv if not each.startswith("-")), "")

@@ -79,6 +79,7 @@ def test_a_remote_trial_is_run_once(bucket, tmp_path):
         run_trial(f"{bucket}/trial/plan.json", tmp_path, trial, never_cancelled)
     assert trial.runs == 1
     assert names(f"{bucket}/trial") == [
+        "files.json",
         "model/weights",
         "plan.json",
         "predictions.npz",
