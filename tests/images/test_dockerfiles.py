@@ -18,7 +18,8 @@ each = pytest.mark.parametrize("path", FILES, ids=lambda p: p.parent.name)
 
 def tracked(*paths):
     """Files that git knows below these."""
-    done = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, capture_output=True, text=True)
+    command = ["git", "ls-files", *paths]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
