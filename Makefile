@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv tools k8s-check locks image-steps release demo triton serve up soak proto proto-check stack demo-weights london report remote ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv tools k8s-check locks image-steps release demo triton serve up soak proto proto-check stack demo-weights london report remote retrain promote ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,14 @@ london: $(STAMP)  ## The same question on 102 real people (needs MIEN_ASSETS)
 
 remote: $(STAMP)  ## Keep the data of this project at URL (a folder, or s3://bucket/prefix)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mien remote "$(URL)"
+
+# What is asked comes by RETRAIN_* variables, read by mien and never by a shell; see docs/howto/retrain.md.
+retrain: $(STAMP)  ## Retrain this branch: data, pipeline, gate, push, commit, report, challenger
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mien retrain
+
+promote: $(STAMP)  ## Make PROMOTE_MODEL (expression/<version>) the champion, through the gate
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mien pull
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mien promote "$${PROMOTE_MODEL:-expression@challenger}"
 
 ui: $(STAMP)  ## Look at the runs in MLflow
 	$(BIN)/mien ui

@@ -55,6 +55,9 @@ class ServerSettings(BaseSettings):
         drift_windows: how many windows are kept.
         drift_alpha: how often a window is called drifted where nothing drifted, at most.
         drift_faces_per_person: how often the same person is seen in a window, where known.
+        webhook_url: http(s) address that the registry tells of new versions and moved aliases.
+        webhook_secret_file: signs what is told; receivers know the same secret.
+        webhook_token_file: bearer token that the address asks for.
         log_level: least level shown.
         log_format: ``auto`` is pretty on a terminal and JSON elsewhere.
     """
@@ -91,6 +94,9 @@ class ServerSettings(BaseSettings):
     drift_windows: int = Field(90, ge=2, le=10_000)
     drift_alpha: float = Field(0.01, ge=0.003, lt=1)
     drift_faces_per_person: float = Field(1.0, ge=1, le=1e6)
+    webhook_url: str = ""
+    webhook_secret_file: Path | None = None
+    webhook_token_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "pretty", "json"] = "auto"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -25,6 +25,7 @@ from mien.wire.catalogue import (
 from mien.wire.faces import item_message, item_of
 from mien.wire.streams import ACCEPTED
 from mien.wire.versions import licences_of, provenance_of
+from services.registry.webhook import Event, nobody
 
 SERVICE = "mien.api.registry.v1.RegistryService"
 _USUAL_IDS = 100
@@ -37,10 +38,17 @@ class RegistryServicer(RegistryServiceServicer):
     Args:
         registry: does the work.
         import_roots: folders that versions may be imported from.
+        tell: is told of every version committed and alias moved.
     """
 
-    def __init__(self, registry: Registry, import_roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        import_roots: Sequence[Path] = (),
+        tell: Callable[[Event], None] = nobody,
+    ) -> None:
         self._registry = registry
+        self._tell = tell
         self._roots = tuple(root.resolve() for root in import_roots)
 
     def CreateVersion(
@@ -56,6 +64,7 @@ class RegistryServicer(RegistryServiceServicer):
             request_id=header.request_id,
             keep_duplicates=header.keep_duplicates,
         )
+        self._tell(Event("version", info.name, info.digest))
         return self._version(f"{info.name}@{info.digest}")
 
     def ImportVersion(
@@ -64,6 +73,7 @@ class RegistryServicer(RegistryServiceServicer):
         """Freeze a folder below one of the import roots."""
         folder = self._allowed(request.folder)
         info = self._registry.import_version(request.name, folder, request_id=request.request_id)
+        self._tell(Event("version", info.name, info.digest))
         return self._version(f"{info.name}@{info.digest}")
 
     def GetVersion(
@@ -105,11 +115,11 @@ class RegistryServicer(RegistryServiceServicer):
 
     def SetAlias(self, request: pb.SetAliasRequest, context: grpc.ServicerContext) -> pb.Alias:
         """Point an alias at a version."""
-        return alias_message(
-            self._registry.set_alias(
-                request.name, request.alias, request.reference, expect=request.expect_digest
-            )
+        moved = self._registry.set_alias(
+            request.name, request.alias, request.reference, expect=request.expect_digest
         )
+        self._tell(Event("alias", moved.name, moved.digest, moved.alias))
+        return alias_message(moved)
 
     def DeleteAlias(
         self, request: pb.DeleteAliasRequest, context: grpc.ServicerContext
