@@ -18,6 +18,7 @@ from mien.core.errors import invalid_fields
 PREFIX = "MIEN_"
 _FILES = ("kubernetes", "token_file", "tls_ca_file", "tls_cert_file", "tls_key_file")
 SERVER_PREFIX = "MIEN_SERVER_"  # of the services' own settings, in services/chassis
+SECRETS_DIR = "MIEN_SECRETS_DIR"  # read by the services' own settings as well
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 
@@ -209,6 +210,7 @@ def load_settings(project: Path) -> Settings:
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Find ``MIEN_*`` variables that nothing reads → the known name they resemble, or ""."""
     known = [PREFIX + name.upper() for name in Settings.model_fields]
+    known.append(SECRETS_DIR)
     given = os.environ if environ is None else environ
     ours = [n for n in given if n.startswith(PREFIX) and not n.startswith(SERVER_PREFIX)]
     unknown = [n for n in ours if n not in known]

@@ -1,14 +1,19 @@
 """What must hold of every manifest, whatever the overlay."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mien.adapters.promotion_store import EMPTY
+from mien.adapters.triton_rollout import MODELS
+from mien.settings import SECRETS_DIR, Settings, load_settings, unknown_variables
 from services.chassis.readiness import LIVENESS
 from services.chassis.settings import PORTS, ServerSettings
+from services.chassis.settings import load_settings as load_server_settings
 from tests.manifests.conftest import (
     COMPONENTS,
     K8S,
@@ -20,7 +25,12 @@ from tests.manifests.conftest import (
 )
 
 SRC = K8S.parent / "src" / "mien"
+ENTRY = K8S.parent / "mlflow" / "entrypoint.sh"
 CORE_GROUPS = ("", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io")
+
+
+def ours(key):
+    return key.startswith("MIEN_")
 
 
 def name(document):
@@ -139,32 +149,62 @@ def test_ports_are_those_of_the_code(everything):
             assert ports == {"grpc": port, "metrics": port + 100}
 
 
+def environment(documents, workload):
+    """All that a workload's container is told: its own variables, and those of ConfigMaps."""
+    maps = {d["metadata"]["name"]: d["data"] for d in documents if d["kind"] == "ConfigMap"}
+    found = {}
+    for owner, container in containers(documents):
+        if owner["metadata"]["name"] == workload:
+            for source in container.get("envFrom", ()):
+                found |= maps[source["configMapRef"]["name"]]
+            found |= {e["name"]: e["value"] for e in container.get("env", ())}
+    return found
+
+
 def test_servers_are_told_only_what_they_read(everything):
-    """Every MIEN_SERVER_ variable in the manifests is one the chassis reads."""
+    """Every MIEN_ variable in the manifests is one that something reads."""
     known = {f"MIEN_SERVER_{n.upper()}" for n in ServerSettings.model_fields}
-    given = {
-        key
-        for d in everything
-        if d["kind"] == "ConfigMap"
-        for key in d["data"]
-        if key.startswith("MIEN_SERVER_")
-    }
-    given |= {
-        e["name"]
-        for _, c in containers(everything)
-        for e in c.get("env", ())
-        if e["name"].startswith("MIEN_SERVER_")
-    }
-    assert given <= known
+    known |= {f"MIEN_{n.upper()}" for n in Settings.model_fields}
+    known |= {SECRETS_DIR, MODELS}  # of the chassis; of Triton's arguments and promotion
+    known |= set(re.findall(r"MIEN_MLFLOW_\w+", ENTRY.read_text()))
+    given = {key for d in everything if d["kind"] == "ConfigMap" for key in d["data"] if ours(key)}
+    given |= {e["name"] for _, c in containers(everything) for e in c.get("env", ())}
+    assert {g for g in given if ours(g)} <= known
 
 
-def test_nobody_may_more_than_the_code_asks(everything):
-    """The role of those who submit Jobs has exactly the verbs of the calls in the code."""
-    role = next(d for d in everything if name(d) == "Role/mien-jobs")
-    granted = {(r, v) for rule in role["rules"] for r in rule["resources"] for v in rule["verbs"]}
-    assert granted == called()
+@pytest.mark.parametrize("service", sorted(PORTS))
+def test_services_start_with_what_they_are_told(everything, service, monkeypatch, tmp_path):
+    """The settings take the very values of the manifests."""
+    for key in [k for k in os.environ if ours(k)]:
+        monkeypatch.delenv(key)
+    for key, value in environment(everything, service).items():
+        monkeypatch.setenv(key, value)
+    assert load_settings(tmp_path).tracking_uri == "http://mlflow:5000"
+    assert unknown_variables() == {}
+    assert load_server_settings().address == f"0.0.0.0:{PORTS[service]}"
 
 
+def test_promotion_and_triton_mean_the_same_place(everything):
+    """The service promotes to where Triton looks, and calls the replicas at their own port."""
+    told = environment(everything, "serving")
+    triton = next(c for w, c in containers(everything) if w["metadata"]["name"] == "triton")
+    assert f"--model-repository=$({MODELS})" in triton["args"]
+    models = environment(everything, "triton")[MODELS]
+    assert models == f"{told['MIEN_TRITON_MODELS']}/{EMPTY}"
+    port = next(p["containerPort"] for p in triton["ports"] if p["name"] == "grpc")
+    assert told["MIEN_TRITON"] == f"dns:///triton:{port}"
+
+
+def test_a_rollout_takes_nobody_away_before_another_is_there(everything):
+    """Deployments surge: at no moment are there fewer replicas than asked for."""
+    for workload in workloads(everything):
+        if workload["kind"] == "Deployment":
+            strategy = workload["spec"]["strategy"]["rollingUpdate"]
+            assert strategy == {"maxUnavailable": 0, "maxSurge": 1}, name(workload)
+
+
+JOBS, ROLLOUT = "Role/mien-jobs", "Role/mien-rollout"
+ASKS = {JOBS: "kubernetes_*.py", ROLLOUT: "triton_rollout.py"}
 CALLS = {
     "create_namespaced_job": {("jobs", "create")},
     "read_namespaced_job": {("jobs", "get")},
@@ -172,13 +212,44 @@ CALLS = {
     "list_namespaced_job": {("jobs", "list"), ("jobs", "watch")},
     "list_namespaced_pod": {("pods", "list")},
     "read_namespaced_pod_log": {("pods/log", "get")},
+    "read_namespaced_deployment": {("deployments", "get")},
+    "patch_namespaced_deployment": {("deployments", "patch")},
 }
 
 
-def called():
-    """(resource, verb) of every namespaced call that the adapters make."""
+@pytest.mark.parametrize("role", ASKS)
+def test_nobody_may_more_than_the_code_asks(everything, role):
+    """Each role has exactly the verbs of the calls in the code that it is for."""
+    rules = next(d for d in everything if name(d) == role)["rules"]
+    granted = {(r, v) for rule in rules for r in rule["resources"] for v in rule["verbs"]}
+    assert granted == called(ASKS[role])
+
+
+def test_there_are_no_other_roles(everything):
+    """Nothing for the whole cluster, and nobody has a role whose code does not call."""
+    kinds = {d["kind"] for d in everything}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    assert {name(d) for d in everything if d["kind"] == "Role"} == set(ASKS)
+    bound = {
+        d["roleRef"]["name"]: {s["name"] for s in d["subjects"]}
+        for d in everything
+        if d["kind"] == "RoleBinding"
+    }
+    assert bound == {"mien-jobs": {"training", "generation"}, "mien-rollout": {"serving"}}
+
+
+def test_promotion_may_touch_the_deployment_it_rolls_over_and_no_other(everything):
+    """Its name is in the role, and is the one that the service is told."""
+    (rule,) = next(d for d in everything if name(d) == ROLLOUT)["rules"]
+    told = environment(everything, "serving")["MIEN_TRITON_ROLLOUT"]
+    assert [told] == [f"mien/{each}" for each in rule["resourceNames"]]
+    assert f"Deployment/{told.partition('/')[2]}" in {name(d) for d in everything}
+
+
+def called(files):
+    """(resource, verb) of every namespaced call that some adapters make."""
     found = set()
-    for file in (SRC / "adapters").glob("kubernetes_*.py"):
+    for file in (SRC / "adapters").glob(files):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute) and "_namespaced_" in node.attr:
                 found |= CALLS[node.attr]

@@ -81,6 +81,8 @@ def open_channel(target: str, settings: ChannelSettings) -> grpc.Channel:
         # Else a channel opened after a service was restarted waits out its predecessor's backoff.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_reconnect_backoff_ms", 2_000),
+        # New Pods are found when a connection breaks; gRPC would not ask again for half a minute.
+        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]
     if settings.tls_ca_file is not None:
         channel = grpc.secure_channel(target, _credentials(settings), options)
@@ -109,7 +111,7 @@ def is_local(target: str) -> bool:
 
 
 def service_config() -> dict[str, Any]:
-    """Return gRPC's service config: which calls are tried again, and how."""
+    """Return gRPC's service config: calls go round all replicas; which are tried again, and how."""
     safe = [
         {"service": service, "method": method.name}
         for service, method in methods()
@@ -122,7 +124,11 @@ def service_config() -> dict[str, Any]:
         "backoffMultiplier": 3,
         "retryableStatusCodes": ["UNAVAILABLE"],
     }
-    return {"methodConfig": [{"name": safe, "retryPolicy": retry}]}
+    return {
+        # A headless Service has an address a replica; gRPC's own choice stays with the first.
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": safe, "retryPolicy": retry}],
+    }
 
 
 def methods() -> Iterator[tuple[str, MethodDescriptor]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 
+from mien.adapters.triton_server import free_port
 from mien.api.registry.v1 import registry_pb2 as pb
 from mien.api.registry.v1.registry_pb2_grpc import (
     RegistryServiceServicer,
@@ -17,7 +19,7 @@ from mien.api.registry.v1.registry_pb2_grpc import (
 from mien.api.type.v1 import face_pb2, version_pb2
 from mien.core.errors import Unavailable
 from mien.wire.call import CURRENT, CallInfo
-from mien.wire.channel import DEADLINE_S, methods, service_config
+from mien.wire.channel import DEADLINE_S, methods, open_channel, service_config
 from mien.wire.registry_client import RegistryClient
 
 from .servers import PLAIN, serving
@@ -110,6 +112,24 @@ def test_every_call_carries_id_token_and_deadline(client, servicer, token):
     assert len({c["x-request-id"] for c in (first, second, stream)}) == 3
     assert 0 < limit < DEADLINE_S + 1
     assert endless is None or endless > 10**6
+
+
+def test_calls_go_round_all_replicas():
+    """Behind a headless Service every address gets its share, whoever connected first."""
+    with ExitStack() as stack:
+        first, second = Registry(), Registry()
+        add = add_RegistryServiceServicer_to_server
+        stack.enter_context(serving(add, first, address=f"127.0.0.2:{(port := free_port())}"))
+        stack.enter_context(serving(add, second, address=f"127.0.0.3:{port}"))
+        target = f"ipv4:127.0.0.2:{port},127.0.0.3:{port}"
+        client = RegistryClient(stack.enter_context(open_channel(target, PLAIN)))
+        deadline = time.monotonic() + 60.0
+        while not (first.calls and second.calls) and time.monotonic() < deadline:
+            client.get("x")  # the second connection may take a moment longer than the first
+        before = len(first.calls), len(second.calls)
+        for _ in range(10):
+            client.get("x")
+        assert (len(first.calls) - before[0], len(second.calls) - before[1]) == (5, 5)
 
 
 def test_a_call_made_while_serving_belongs_to_that_one(client, servicer):

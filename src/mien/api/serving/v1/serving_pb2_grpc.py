@@ -89,10 +89,11 @@ class ServingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromoteModel(self, request, context):
-        """Makes a registered model the champion: gate, copy, load, golden inference, alias. Any
-        failure leaves the old one serving. Needs the promoter role.
+        """Makes a registered model the champion: gate, copy, load or rollout, golden inference of every
+        replica, alias. Any failure leaves the old one serving. Needs the promoter role.
         Reasons: UNKNOWN_MODEL, GATE_REFUSED, GOLDEN_DIFFERS, MODEL_FILES, TRITON_UNAVAILABLE,
-        NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED.
+        NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a cluster ROLLOUT_FAILED,
+        CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING, MODELS_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +101,8 @@ class ServingServiceServicer:
 
     def RollbackModel(self, request, context):
         """Makes the champion before this one champion again. Needs the promoter role.
-        Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING.
+        Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a
+        cluster CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

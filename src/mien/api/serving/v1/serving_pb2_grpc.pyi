@@ -43,14 +43,16 @@ class ServingServiceStub:
     Reasons: NO_CHAMPION, TRITON_UNAVAILABLE, QUEUE_FULL.
     """
     PromoteModel: _grpc.UnaryUnaryMultiCallable[_serving_pb2.PromoteModelRequest, _serving_pb2.Promotion]
-    """Makes a registered model the champion: gate, copy, load, golden inference, alias. Any
-    failure leaves the old one serving. Needs the promoter role.
+    """Makes a registered model the champion: gate, copy, load or rollout, golden inference of every
+    replica, alias. Any failure leaves the old one serving. Needs the promoter role.
     Reasons: UNKNOWN_MODEL, GATE_REFUSED, GOLDEN_DIFFERS, MODEL_FILES, TRITON_UNAVAILABLE,
-    NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED.
+    NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a cluster ROLLOUT_FAILED,
+    CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING, MODELS_UNAVAILABLE.
     """
     RollbackModel: _grpc.UnaryUnaryMultiCallable[_serving_pb2.RollbackModelRequest, _serving_pb2.Promotion]
     """Makes the champion before this one champion again. Needs the promoter role.
-    Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING.
+    Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a
+    cluster CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_serving_pb2.GetModelRequest, _serving_pb2.Model]
     """Reads a registered model.
@@ -76,14 +78,16 @@ class ServingServiceAsyncStub(ServingServiceStub):
     Reasons: NO_CHAMPION, TRITON_UNAVAILABLE, QUEUE_FULL.
     """
     PromoteModel: _aio.UnaryUnaryMultiCallable[_serving_pb2.PromoteModelRequest, _serving_pb2.Promotion]  # type: ignore[assignment]
-    """Makes a registered model the champion: gate, copy, load, golden inference, alias. Any
-    failure leaves the old one serving. Needs the promoter role.
+    """Makes a registered model the champion: gate, copy, load or rollout, golden inference of every
+    replica, alias. Any failure leaves the old one serving. Needs the promoter role.
     Reasons: UNKNOWN_MODEL, GATE_REFUSED, GOLDEN_DIFFERS, MODEL_FILES, TRITON_UNAVAILABLE,
-    NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED.
+    NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a cluster ROLLOUT_FAILED,
+    CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING, MODELS_UNAVAILABLE.
     """
     RollbackModel: _aio.UnaryUnaryMultiCallable[_serving_pb2.RollbackModelRequest, _serving_pb2.Promotion]  # type: ignore[assignment]
     """Makes the champion before this one champion again. Needs the promoter role.
-    Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING.
+    Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a
+    cluster CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_serving_pb2.GetModelRequest, _serving_pb2.Model]  # type: ignore[assignment]
     """Reads a registered model.
@@ -124,10 +128,11 @@ class ServingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _serving_pb2.PromoteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_serving_pb2.Promotion, _abc.Awaitable[_serving_pb2.Promotion]]:
-        """Makes a registered model the champion: gate, copy, load, golden inference, alias. Any
-        failure leaves the old one serving. Needs the promoter role.
+        """Makes a registered model the champion: gate, copy, load or rollout, golden inference of every
+        replica, alias. Any failure leaves the old one serving. Needs the promoter role.
         Reasons: UNKNOWN_MODEL, GATE_REFUSED, GOLDEN_DIFFERS, MODEL_FILES, TRITON_UNAVAILABLE,
-        NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED.
+        NO_MODEL_REGISTRY, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a cluster ROLLOUT_FAILED,
+        CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING, MODELS_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -137,7 +142,8 @@ class ServingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_serving_pb2.Promotion, _abc.Awaitable[_serving_pb2.Promotion]]:
         """Makes the champion before this one champion again. Needs the promoter role.
-        Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING.
+        Reasons: NO_EARLIER_CHAMPION, TRITON_UNAVAILABLE, PROMOTION_RUNNING, REQUEST_ID_REUSED; on a
+        cluster CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN, DEPLOYMENT_MISSING.
         """
 
     @_abc_1.abstractmethod
