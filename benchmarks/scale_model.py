@@ -71,7 +71,7 @@ class Figures:
     launch_ms: float = 5.0
     pull_s: float = 60.0
     start_s: float = 10.0
-    schedule_s: float = 1.0
+    schedule_s: float = 0.4
     store_mb_s: float = 100.0
     decide_s: float = 60.0
     gpu_price: float = 2.0

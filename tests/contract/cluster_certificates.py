@@ -66,8 +66,10 @@ def _name(name: str, groups: tuple[str, ...]) -> x509.Name:
 
 def _private(key) -> bytes:
     # PKCS 1 and SEC 1: the form every release of Kubernetes reads
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
-        serialization.NoEncryption(),
+    return bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
     )

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from urllib3.exceptions import HTTPError
@@ -77,7 +78,7 @@ class ControlPlane:
 
     def __init__(self, assets: Path, folder: Path):
         self.assets, self.folder = assets, folder
-        self.running: dict[str, subprocess.Popen] = {}
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.certificates = Certificates(folder / "pki")
         self.tokens_key = self.certificates.signing_key()
         self.ports = dict(zip(("etcd", "peer", "api"), _free_ports(3), strict=True))
@@ -196,7 +197,7 @@ class ControlPlane:
                 text = (self.folder / f"{name}.log").read_text(errors="replace")
                 raise RuntimeError(f"{name} ended with {process.returncode}:\n{text[-2000:]}")
         try:
-            return self.rest.get(path) == "ok"
+            return bool(self.rest.get(path) == "ok")
         except (Refused, HTTPError, OSError):
             return False
 
@@ -283,17 +284,17 @@ class ControlPlane:
         file.write_text(json.dumps(config))
         return file
 
-    def pods(self, namespace: str) -> list[dict]:
+    def pods(self, namespace: str) -> list[dict[str, Any]]:
         return list(self.rest.get(f"/api/v1/namespaces/{namespace}/pods")["items"])
 
-    def jobs(self, namespace: str) -> list[dict]:
+    def jobs(self, namespace: str) -> list[dict[str, Any]]:
         return list(self.rest.get(f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"])
 
-    def evict(self, pod: dict) -> None:
+    def evict(self, pod: dict[str, Any]) -> None:
         """Disrupt a Pod as a drained node does."""
         at = pod["metadata"]
-        body = {"apiVersion": "policy/v1beta1" if self.version < (1, 22) else "policy/v1"}
-        body |= {"kind": "Eviction", "metadata": {"name": at["name"]}}
+        release = "policy/v1beta1" if self.version < (1, 22) else "policy/v1"
+        body = {"apiVersion": release, "kind": "Eviction", "metadata": {"name": at["name"]}}
         path = f"/api/v1/namespaces/{at['namespace']}/pods/{at['name']}/eviction"
         self.rest.post(path, body)
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
@@ -82,7 +83,7 @@ class Rest:
             if error.status != 409:
                 raise
 
-    def watch(self, path, version, **query) -> Iterator[tuple[str, dict]]:
+    def watch(self, path, version, **query) -> Iterator[tuple[str, dict[str, Any]]]:
         """Stream what happens after a version, for a minute at most; ends when it is cut."""
         options = {**query, "watch": "1", "resourceVersion": version, "timeoutSeconds": "60"}
         response = self.pool.request(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from urllib3.exceptions import HTTPError
@@ -58,9 +59,9 @@ class CannotStart(Exception):
 class _Run:
     """One Pod on this node."""
 
-    pod: dict
+    pod: dict[str, Any]
     log: Path
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
     deleting: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     began: str = ""
@@ -103,7 +104,7 @@ class ProcessKubelet:
         name: str = "node-1",
         gpus: int = 4,
     ):
-        self.api, self.folder, self.images = api, folder, dict(images)
+        self.api, self.folder, self.images = api, folder, dict[str, Any](images)
         self.name, self.gpus = name, gpus
         self.runs: dict[str, _Run] = {}
         self.counting = threading.Lock()
@@ -118,8 +119,8 @@ class ProcessKubelet:
     def start(self) -> None:
         """Register and begin to take Pods."""
         labels = {"kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux"}
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}}
-        node["metadata"]["labels"] = labels
+        node: dict[str, Any] = {"apiVersion": "v1", "kind": "Node"}
+        node |= {"metadata": {"name": self.name, "labels": labels}}
         self.api.ensure("/api/v1/nodes", node)
         self._tell_status()
         for work in (self.server.serve_forever, self._beat, self._watch):
@@ -184,7 +185,7 @@ class ProcessKubelet:
             except (Refused, HTTPError, OSError, ValueError):
                 self.closed.wait(0.5)  # cut off, or told to list again
 
-    def _look(self, pod: dict) -> None:
+    def _look(self, pod: dict[str, Any]) -> None:
         uid, meta = pod["metadata"]["uid"], pod["metadata"]
         run = self.runs.get(uid)
         if run is None and pod["spec"].get("restartPolicy") == "Never":
@@ -257,7 +258,7 @@ class ProcessKubelet:
             self.running += step
             self.most_running = max(self.most_running, self.running)
 
-    def _tell(self, run: _Run, phase: str, state: dict) -> None:
+    def _tell(self, run: _Run, phase: str, state: dict[str, Any]) -> None:
         """Patch the Pod's status; conditions of others stay."""
         container = run.pod["spec"]["containers"][0]
         ready = "True" if "running" in state else "False"
@@ -292,7 +293,7 @@ class ProcessKubelet:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0, **uid}
         self._ask(run, "DELETE", run.path, body, "application/json")
 
-    def _ask(self, run: _Run, method: str, path: str, body: dict, kind: str) -> None:
+    def _ask(self, run: _Run, method: str, path: str, body: dict[str, Any], kind: str) -> None:
         """Ask until there is an answer: what a Pod did must not be lost to an absent server."""
         while not self.closed.is_set():
             try:
@@ -325,7 +326,7 @@ class ProcessKubelet:
         own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
         return image([expand(w, env) for w in words]), own | env
 
-    def _environment(self, pod: dict, container: dict) -> dict[str, str]:
+    def _environment(self, pod: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
         env: dict[str, str] = {}
         for source in container.get("envFrom") or ():
             reference = source["configMapRef"]
@@ -337,7 +338,7 @@ class ProcessKubelet:
                 env[each["name"]] = expand(each.get("value", ""), env)
         return env
 
-    def _config_map(self, pod: dict, name: str, optional: bool) -> dict[str, str]:
+    def _config_map(self, pod: dict[str, Any], name: str, optional: bool) -> dict[str, str]:
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/configmaps/{name}"
         try:
             return dict(self.api.get(path).get("data") or {})
@@ -347,14 +348,14 @@ class ProcessKubelet:
             raise CannotStart("CreateContainerConfigError", str(error)) from None
 
 
-def _field(pod: dict, path: str) -> str:
+def _field(pod: dict[str, Any], path: str) -> str:
     """Read ``metadata.name`` or ``metadata.annotations['a/b']``."""
     if found := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
         return str(pod["metadata"].get(found.group(1), {}).get(found.group(2), ""))
-    value = pod
+    value: Any = pod
     for part in path.split("."):
-        value = value.get(part, {})
-    return value if isinstance(value, str) else ""
+        value = value.get(part, "") if isinstance(value, dict) else ""
+    return str(value)
 
 
 def _log_server(kubelet: ProcessKubelet, files, authority) -> ThreadingHTTPServer:
@@ -366,7 +367,7 @@ def _log_server(kubelet: ProcessKubelet, files, authority) -> ThreadingHTTPServe
 
         def do_GET(self):
             url = urlsplit(self.path)
-            _, verb, namespace, name, *_ = [*url.path.split("/"), "", "", ""]
+            verb, namespace, name = ([*url.path.split("/"), "", "", ""])[1:4]
             for run in reversed(list(kubelet.runs.values())):
                 at = run.pod["metadata"]
                 if verb == "containerLogs" and (at["namespace"], at["name"]) == (namespace, name):
