@@ -10,7 +10,7 @@ from mien.adapters.generation_jobs import KIND, LocalGenerationJobs
 from mien.adapters.job_book import JobBook
 from mien.adapters.local_executor import LocalExecutor
 from mien.api.generation.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
-from mien.compose import make_registry
+from mien.compose import make_cluster, make_registry
 from mien.generators.local import LocalGeneration
 from mien.settings import load_settings
 from services.chassis.frame import Frame
@@ -24,16 +24,20 @@ def mount(frame: Frame) -> None:
     """Mount generation: what it makes comes from the work roots, its jobs live in its folder.
 
     Trained generators are found below the work roots. Versions go to the registry service where
-    there is one, else to a registry in this service's folder.
+    there is one, else to a registry in this service's folder. With ``MIEN_EXECUTOR=kubernetes``
+    the shards of a job are one Indexed Job of the cluster, which runs on while this service does
+    not.
     """
     settings = load_settings(Path.cwd())
     home = frame.home
     generation = LocalGeneration(settings.assets, roots=frame.settings.work_roots)
+    cluster = make_cluster(settings, carried=False)
     book = JobBook(frame.settings.database_url or f"sqlite:///{home / 'jobs.db'}")
     jobs = LocalGenerationJobs(
         book,
         generation,
-        LocalExecutor(
+        cluster
+        or LocalExecutor(
             slots=settings.workers,
             command=(sys.executable, "-m", "mien"),
             log_dir=home / "logs",
@@ -42,7 +46,9 @@ def mount(frame: Frame) -> None:
         ),
         cache(lambda: make_registry(home, settings)),
         home / "jobs",
-        assets=settings.assets,
+        assets=None if cluster else settings.assets,  # the profile says where workers have them
+        store=settings.work_url,
+        outlives=cluster is not None,
     )
     frame.add(
         add_GenerationServiceServicer_to_server,

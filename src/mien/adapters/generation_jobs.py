@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mien
-from mien.adapters.generation_shards import News, check_shard, items, progress_file
+from mien.adapters.generation_shards import (
+    News,
+    ShardPlace,
+    carried_generators,
+    check_shard,
+    items,
+)
 from mien.adapters.job_book import JobBook
 from mien.adapters.job_runner import JobFailed, JobHooks, JobRunner
 from mien.adapters.job_worker import failure_of
@@ -31,8 +35,7 @@ from mien.core.hooks import Cancelled, never_cancelled, no_progress
 from mien.core.jobs import Job, JobPage
 from mien.core.manifest import Provenance, VersionInfo
 from mien.core.ports import Executor, Registry
-from mien.core.shards import PLAN, ShardPlan, done_marker, shard_folder
-from mien.core.tasks import Task
+from mien.core.shards import ShardPlan
 from mien.generators.local import LocalGeneration
 
 KIND = "generation"
@@ -58,7 +61,9 @@ class LocalGenerationJobs:
         executor: runs ``mien shard``.
         registry: opened when there is something to write.
         folder: for the shards.
-        assets: folder of open assets that the workers use, or None.
+        assets: folder of open assets that the workers use; None = as they are told otherwise.
+        store: folder or URI that the workers reach, for the shards instead; "" = ``folder``.
+        outlives: whether what the executor began goes on when this process ends.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class LocalGenerationJobs:
         folder: Path,
         *,
         assets: Path | None = None,
+        store: str = "",
+        outlives: bool = False,
     ) -> None:
         self.book = book
         self.runner = JobRunner(book, {KIND: self._work}, slots=1)
@@ -78,6 +85,8 @@ class LocalGenerationJobs:
         self._registry = registry
         self._folder = folder
         self._assets = assets
+        self._store = store
+        self._outlives = outlives
 
     def start(self) -> LocalGenerationJobs:
         """Begin to take up jobs; returns itself."""
@@ -141,18 +150,18 @@ class LocalGenerationJobs:
 
     def _work(self, job: Job, hooks: JobHooks) -> Mapping[str, Any]:
         """Make what is missing of a job; called again after whatever stopped it."""
-        home = self._folder / job.name
+        home = f"{self._store}/{KIND}/{job.name}" if self._store else str(self._folder / job.name)
+        place = ShardPlace(home, self._folder / "fetched")
         if "version" in job.result:  # it was stopped between the commit and its end
-            shutil.rmtree(home, ignore_errors=True)
+            place.clear()
             return job.result
         planned = self._plan(job)
-        path = home / PLAN
-        _write(path, planned)
-        shards = self._shards(planned, path, hooks)
-        info = self._commit(job, planned, path, hooks)
+        place.write_plan(planned)
+        shards = self._shards(planned, place, hooks)
+        info = self._commit(job, planned, place, hooks)
         result = {"version": info.to_json(), "shards": shards}
         hooks.result(result)
-        shutil.rmtree(home, ignore_errors=True)
+        place.clear()
         return result
 
     def _plan(self, job: Job) -> ShardPlan:
@@ -163,36 +172,41 @@ class LocalGenerationJobs:
             raise Corrupt(
                 "JOB_SPEC", f"{job.name} cannot be read: {error}", hint="ask for it anew"
             ) from None
-        return ShardPlan(faces, self._generation.placed(faces.params), digest, each)
+        params = self._generation.placed(faces.params)
+        if self._store:
+            params = carried_generators(params, self._store)
+        return ShardPlan(faces, params, digest, each)
 
-    def _shards(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> dict[str, str]:
+    def _shards(self, planned: ShardPlan, place: ShardPlace, hooks: JobHooks) -> dict[str, str]:
         """Have all shards made and check each; returns their digests by number."""
         checked: dict[str, str] = {}
         for last in range(_ROUNDS):
-            self._run(planned, path, hooks)
+            self._run(planned, place, hooks)
             for index in range(planned.shards):
                 if str(index) in checked:
                     continue
                 try:
-                    checked[str(index)] = check_shard(planned, index, shard_folder(path, index))
+                    with place.opened(index) as folder:
+                        checked[str(index)] = check_shard(planned, index, folder)
                 except (Corrupt, Invalid, NotFound, WrongState):
                     if last == _ROUNDS - 1:
                         raise
-                    shutil.rmtree(shard_folder(path, index), ignore_errors=True)
+                    place.drop(index)
             if len(checked) == planned.shards:
                 break
         hooks.result({"shards": checked})
         return checked
 
-    def _run(self, planned: ShardPlan, path: Path, hooks: JobHooks) -> None:
+    def _run(self, planned: ShardPlan, place: ShardPlace, hooks: JobHooks) -> None:
         """Run the tasks of all shards that are not there.
 
         Raises:
             Interrupted: when asked to stop. JobFailed: when a worker failed for good.
         """
-        news = News(planned, path, hooks)
+        news = News(planned, place, hooks, outlives=self._outlives)
+        env = {} if self._assets is None else {"MIEN_ASSETS": str(self._assets)}
         results = self._executor.run(
-            [self._task(path, index) for index in range(planned.shards)],
+            [place.task(index, env) for index in range(planned.shards)],
             progress=no_progress,
             cancelled=news.cancelled,
         )
@@ -202,18 +216,9 @@ class LocalGenerationJobs:
         if any(result.state == "CANCELLED" for result in results):
             raise Interrupted("stopped; finished shards are kept")
 
-    def _task(self, path: Path, index: int) -> Task:
-        env = {"MIEN_PROGRESS_FILE": str(progress_file(path, index))}
-        if self._assets is not None:
-            env["MIEN_ASSETS"] = str(self._assets)
-        return Task(
-            key=f"{path.parent.name}-{index:06d}",
-            argv=("shard", str(path), str(index)),
-            done=str(done_marker(path, index)),
-            env=env,
-        )
-
-    def _commit(self, job: Job, planned: ShardPlan, path: Path, hooks: JobHooks) -> VersionInfo:
+    def _commit(
+        self, job: Job, planned: ShardPlan, place: ShardPlace, hooks: JobHooks
+    ) -> VersionInfo:
         """Stream the shards into one version; a registry that is away is waited for.
 
         The same request never commits twice, so that it may be repeated.
@@ -221,7 +226,7 @@ class LocalGenerationJobs:
         until = time.monotonic() + _REGISTRY_S
         while True:
             try:
-                info = self._freeze(job, planned, path, hooks)
+                info = self._freeze(job, planned, place, hooks)
                 break
             except Unavailable:
                 if time.monotonic() > until:
@@ -238,13 +243,15 @@ class LocalGenerationJobs:
             )
         return info
 
-    def _freeze(self, job: Job, planned: ShardPlan, path: Path, hooks: JobHooks) -> VersionInfo:
+    def _freeze(
+        self, job: Job, planned: ShardPlan, place: ShardPlace, hooks: JobHooks
+    ) -> VersionInfo:
         from mien.generators.rows import INVENTED
 
         faces = planned.faces
         return self._registry().create(
             job.spec["version_name"],
-            items(planned, path, hooks),
+            items(planned, place, hooks),
             provenance=Provenance(
                 maker=f"engine:{faces.engine}",
                 params=faces.to_json(),
@@ -278,14 +285,6 @@ def _check(plan: FacePlan, version_name: str, shard_identities: int) -> None:
             "the faces cannot be planned",
             {"shard_identities": f"gives more than {_MOST_SHARDS} shards"},
         )
-
-
-def _write(path: Path, planned: ShardPlan) -> None:
-    """Write the plan file, whole or not at all; an older one of the job says the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(planned.to_json(), indent=1, sort_keys=True), encoding="utf-8")
-    new.replace(path)
 
 
 def _unknown(name: str) -> MienError:

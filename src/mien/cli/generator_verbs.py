@@ -67,17 +67,29 @@ def train_generator(
 
 def shard(
     ctx: typer.Context,
-    plan: Annotated[Path, typer.Argument(help="plan.json of a set of faces.")],
+    plan: Annotated[str, typer.Argument(help="plan.json of a set of faces: a path or a URI.")],
     index: Annotated[int, typer.Argument(help="Number of the shard, from 0.", min=0)],
 ) -> None:
     """Make one shard of planned faces, as the workers of a generation job do."""
+    from mien.adapters.remote_shard import run_shard
+    from mien.cli.progress import kept
+    from mien.core.shards import progress_file
     from mien.logs import canonical_line
     from mien.settings import load_settings
     from mien.stages import shard as stage
 
-    assets = load_settings(Path.cwd()).assets
-    with hooks(ctx) as given, canonical_line("shard", plan=str(plan), index=index):
-        stage.run(plan, index, assets=assets, progress=given.progress, cancelled=given.cancelled)
+    settings = load_settings(Path.cwd())
+    with hooks(ctx) as given, canonical_line("shard", plan=plan, index=index):
+
+        def run_here(at: Path) -> None:
+            told = progress_file(at, index)
+            told.parent.mkdir(parents=True, exist_ok=True)
+            progress = kept(given.progress, told)
+            stage.run(
+                at, index, assets=settings.assets, progress=progress, cancelled=given.cancelled
+            )
+
+        run_shard(plan, index, settings.cache, run_here, given.cancelled)
 
 
 def judge_generator(ctx: typer.Context, pool: Name = None) -> None:

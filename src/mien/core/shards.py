@@ -71,6 +71,11 @@ def done_marker(plan: Path, index: int) -> Path:
     return shard_folder(plan, index) / MARKER
 
 
+def progress_file(plan: Path, index: int) -> Path:
+    """Name the file in which the worker of a shard tells how far it is."""
+    return plan.parent / "progress" / f"{index:06d}"
+
+
 def read_plan(path: Path) -> ShardPlan:
     """Read a plan file.
 
