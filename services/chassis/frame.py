@@ -89,8 +89,10 @@ class Frame:
         Raises:
             WrongState: ``NO_POLICY`` when the policy table knows none of its RPCs.
         """
-        if not any(method.startswith(f"/{service}/") for method in POLICIES):
+        methods = [method for method in POLICIES if method.startswith(f"/{service}/")]
+        if not methods:
             raise WrongState("NO_POLICY", f"{service} is not in the policy table")
+        self.metrics.expect(methods)
         add_to_server(servicer, self.server)
         self._services.append(service)
         self._readiness.add(service)

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -14,11 +14,13 @@ from prometheus_client.exposition import start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 
+from mien.core.jobs import JobState
 from services.chassis.lanes import Lane
 
 log = logging.getLogger(__name__)
 MOST_ENGINES = 32
-OTHER = "other"
+OTHER, BUSY = "other", "SERVER_BUSY"
+EXPECTED = ("OK", "INTERNAL", "UNKNOWN", "DATA_LOSS")  # those that alerts look at
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 DRIFT = {
@@ -52,6 +54,7 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._rejected.labels(BUSY)
         self._faces = Counter(
             "mien_faces_generated", "Faces made.", ["engine"], registry=self.registry
         )
@@ -59,6 +62,12 @@ class Metrics:
         self._live = _Live()
         self.registry.register(self._live)
         ProcessCollector(registry=self.registry)
+
+    def expect(self, methods: Iterable[str]) -> None:
+        """Show calls that nobody made yet as none: a rate sees no first rise out of nowhere."""
+        for method in methods:
+            for code in EXPECTED:
+                self._calls.labels(method, code)
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """Count a call. ``method`` is one of the policy table, or ``unknown``."""
@@ -79,7 +88,8 @@ class Metrics:
 
     def jobs(self, counts: Callable[[], Mapping[Any, float]]) -> None:
         """Show jobs by state; ``counts`` is asked whenever the metrics are read."""
-        self._live.add("mien_jobs", "Jobs.", "state", counts)
+        none = dict.fromkeys(get_args(JobState), 0)
+        self._live.add("mien_jobs", "Jobs.", "state", lambda: none | dict(counts()))
 
     def queue(self, name: str, length: Callable[[], int]) -> None:
         """Show how much waits in a queue of the service."""

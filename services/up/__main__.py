@@ -25,16 +25,19 @@ from services.up.parts import (
     MLFLOW_PORT,
     PROMETHEUS_PORT,
     SERVICES,
+    Part,
     free_port,
     mlflow_part,
     prometheus_part,
     service_part,
+    triton_metrics,
     triton_of,
 )
 
 EXTRAS = ("mlflow", "prometheus")
 WATCH_S = 0.5
 STATE = "up.json"
+ALERTS = Path("k8s/components/monitoring/rules.yaml")
 
 
 class Stop:
@@ -135,9 +138,10 @@ def _start(
             _tell(running, _readiness(running, settings))
     metrics = {r.part.name: r.metrics for r in fleet.running if r.metrics}
     if "serving" in targets:
-        metrics |= _triton(settings, free_ports=given.free_ports)
+        serving = next(r.part for r in fleet.running if r.part.name == "serving")
+        metrics |= _triton(serving, settings, free_ports=given.free_ports)
     if "prometheus" not in given.without:
-        _prometheus(fleet, server, metrics, free_ports=given.free_ports)
+        _prometheus(fleet, project, server, metrics, free_ports=given.free_ports)
     if pages is not None:  # the slowest to start; all others need not wait for it
         _tell(fleet.wait(pages))
     _write_state(server.data / STATE, fleet)
@@ -164,7 +168,7 @@ def _launch_mlflow(fleet: Fleet, settings: Settings, given: argparse.Namespace) 
     return fleet.launch(part)
 
 
-def _triton(settings: Settings, *, free_ports: bool) -> dict[str, str]:
+def _triton(serving: Part, settings: Settings, *, free_ports: bool) -> dict[str, str]:
     """Say where Triton is; returns where its metrics are."""
     how = triton_of(settings)
     if how == "none":
@@ -173,17 +177,21 @@ def _triton(settings: Settings, *, free_ports: bool) -> dict[str, str]:
         return {}
     port = "a free port" if free_ports else f"127.0.0.1:{settings.triton_port}"
     _say(f"  {'triton':<11} {port if how == 'wheel' else how:<22}         watched by serving")
-    if how != "wheel" or free_ports or not settings.triton_metrics_port:
-        return {}
-    return {"triton": f"127.0.0.1:{settings.triton_metrics_port}"}
+    found = triton_metrics(serving, settings)
+    return {"triton": found} if found else {}
 
 
 def _prometheus(
-    fleet: Fleet, server: ServerSettings, metrics: dict[str, str], *, free_ports: bool
+    fleet: Fleet,
+    project: Path,
+    server: ServerSettings,
+    metrics: dict[str, str],
+    *,
+    free_ports: bool,
 ) -> None:
     """Start Prometheus on everything that has metrics."""
     port = free_port() if free_ports else PROMETHEUS_PORT
-    part = prometheus_part(server.data / "prometheus", metrics, port=port)
+    part = prometheus_part(server.data / "prometheus", metrics, rules=project / ALERTS, port=port)
     if part is None:
         listed = " ".join(f"http://{target}/metrics" for target in metrics.values())
         _say(f"  {'prometheus':<11} not installed; metrics: {listed}")

@@ -86,8 +86,14 @@ def triton_of(settings: Settings) -> str:
 def _triton(settings: Settings, *, free_ports: bool) -> dict[str, str]:
     env = {"MIEN_TRITON": triton_of(settings)}
     if free_ports:
-        env |= {"MIEN_TRITON_PORT": "0", "MIEN_TRITON_METRICS_PORT": "0"}
+        env |= {"MIEN_TRITON_PORT": "0", "MIEN_TRITON_METRICS_PORT": str(free_port())}
     return env
+
+
+def triton_metrics(part: Part, settings: Settings) -> str:
+    """Host and port of the metrics of the Triton that the serving part starts, or ""."""
+    port = part.env.get("MIEN_TRITON_METRICS_PORT", str(settings.triton_metrics_port))
+    return f"127.0.0.1:{port}" if part.env["MIEN_TRITON"] == "wheel" and port != "0" else ""
 
 
 def mlflow_part(uri: str, *, port: int) -> Part | None:
@@ -113,13 +119,19 @@ def free_port() -> int:
 
 
 def prometheus_part(
-    folder: Path, metrics: Mapping[str, str], *, port: int = PROMETHEUS_PORT
+    folder: Path,
+    metrics: Mapping[str, str],
+    *,
+    rules: Path | None = None,
+    port: int = PROMETHEUS_PORT,
 ) -> Part | None:
     """Describe Prometheus, where it is installed; its settings are written into ``folder``.
 
     Args:
         folder: for its settings and what it keeps.
         metrics: name → host:port of what it shall read.
+        rules: the cluster's ``PrometheusRule``, whose alerts hold here as well; None or missing =
+            no alerts.
         port: on loopback.
     """
     program = shutil.which("prometheus")
@@ -127,15 +139,12 @@ def prometheus_part(
         return None
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "prometheus.yml"
-    jobs = [
-        {"job_name": name, "static_configs": [{"targets": [target]}]}
-        for name, target in metrics.items()
-    ]
-    # JSON is YAML.
-    file.write_text(
-        json.dumps({"global": {"scrape_interval": "5s"}, "scrape_configs": jobs}, indent=1),
-        encoding="utf-8",
-    )
+    every = {"scrape_interval": "5s", "evaluation_interval": "5s"}
+    config: dict[str, object] = {"global": every, "scrape_configs": scraped(metrics)}
+    if rules is not None and rules.is_file():
+        (folder / "rules.yml").write_text(json.dumps(alerts(rules), indent=1), encoding="utf-8")
+        config["rule_files"] = ["rules.yml"]
+    file.write_text(json.dumps(config, indent=1), encoding="utf-8")  # JSON is YAML
     command = (
         program,
         f"--config.file={file}",
@@ -144,3 +153,22 @@ def prometheus_part(
     )
     url = f"http://127.0.0.1:{port}/-/ready"
     return Part("prometheus", bound(command), speaks=False, url=url)
+
+
+def scraped(metrics: Mapping[str, str]) -> list[dict[str, object]]:
+    """Say what Prometheus reads: each target under the label ``service``, as in the cluster."""
+    return [
+        {
+            "job_name": name,
+            "static_configs": [{"targets": [target], "labels": {"service": name}}],
+        }
+        for name, target in metrics.items()
+    ]
+
+
+def alerts(rules: Path) -> dict[str, object]:
+    """Take the groups out of a ``PrometheusRule``, as Prometheus itself reads them."""
+    import yaml
+
+    groups: object = yaml.safe_load(rules.read_text(encoding="utf-8"))["spec"]["groups"]
+    return {"groups": groups}

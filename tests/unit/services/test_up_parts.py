@@ -82,5 +82,8 @@ def test_prometheus_reads_all_metrics_where_it_is_installed(tmp_path, monkeypatc
     written = json.loads((tmp_path / "p" / "prometheus.yml").read_text())
     (job,) = written["scrape_configs"]
     assert job["job_name"] == "registry"
-    assert job["static_configs"] == [{"targets": ["127.0.0.1:7201"]}]
+    assert job["static_configs"] == [
+        {"targets": ["127.0.0.1:7201"], "labels": {"service": "registry"}}
+    ]
+    assert "rule_files" not in written
     assert found.url == "http://127.0.0.1:9/-/ready"
