@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv tools k8s-check locks image-steps release demo triton serve up soak proto proto-check stack demo-weights london report remote retrain promote ui test test-slow check lint types imports format benchmarks clean
+.PHONY: help venv tools k8s-check locks images image-steps release demo triton serve up soak proto proto-check stack demo-weights london report remote retrain promote ui test test-slow check lint types imports format benchmarks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -138,6 +138,17 @@ k8s-check: $(STAMP)  ## Render and check the manifests; a tool that cannot be ha
 locks: $(STAMP)  ## Write the hash-pinned locks of the images anew
 	@$(MAKE) --no-print-directory tools
 	bash services/image/lock.sh
+
+# Names of arguments alone pass on what the environment says: where pip shall look.
+DOCKER_BUILD = docker build --build-arg REVISION=$$(git rev-parse HEAD) --build-arg PIP_INDEX_URL \
+  --build-arg PIP_EXTRA_INDEX_URL
+TORCH ?= cpu
+
+images:  ## Build mien-services (TORCH=cpu|cuda) and mien-mlflow with Docker
+	@docker info >/dev/null 2>&1 || \
+	  { echo "no container engine answers; make image-steps does the same steps without one" >&2; exit 2; }
+	$(DOCKER_BUILD) --build-arg TORCH=$(TORCH) --file services/Dockerfile --tag mien-services .
+	$(DOCKER_BUILD) --file mlflow/Dockerfile --tag mien-mlflow .
 
 image-steps: $(STAMP)  ## Do what the images' builds do in a clean folder, start each service, stop it
 	$(BIN)/python -m pytest -m 'not gpu' -rs tests/images

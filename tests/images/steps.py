@@ -18,6 +18,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.images.dockerfile import ROOT, Stage, fill, read
 
@@ -52,9 +55,9 @@ class Image:
         """Return ENTRYPOINT, and its arguments: CMD where none are given."""
         return [*self.runtime.command("ENTRYPOINT"), *(args or self.runtime.command("CMD"))]
 
-    def identity(self) -> dict[str, object]:
+    def identity(self) -> dict[str, Any]:
         """Return Popen's words for USER, where we may become somebody else."""
-        if os.geteuid() != 0:
+        if os.geteuid() != 0 or not _open_to_all(Path(interpreter())):
             return {}
         uid, gid = map(int, self.runtime.last("USER").split(":"))
         return {"user": uid, "group": gid, "extra_groups": []}
@@ -108,6 +111,8 @@ class Image:
 @contextmanager
 def built(dockerfile: Path) -> Iterator[Image]:
     """Do the steps of a Dockerfile below a new folder that is gone afterwards."""
+    if sys.version_info[:2] != (3, 11) or sys.platform != "linux":
+        pytest.skip("SKIPPED: the images' locks are for Python 3.11 on Linux")
     root = Path(tempfile.mkdtemp(prefix="mien-image-"))
     root.chmod(0o755)  # its user has to get in
     try:
@@ -120,13 +125,27 @@ def built(dockerfile: Path) -> Iterator[Image]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+def interpreter() -> str:
+    """Find the Python to build with: this one, or for root one that the image's user can run."""
+    ours = str(getattr(sys, "_base_executable", sys.executable))
+    found = shutil.which("python3.11", path="/usr/local/bin:/usr/bin")
+    if os.geteuid() == 0 and not _open_to_all(Path(ours)) and found is not None:
+        can = subprocess.run([found, "-c", "import ensurepip"], capture_output=True, check=False)
+        return found if can.returncode == 0 else ours
+    return ours
+
+
+def _open_to_all(program: Path) -> bool:
+    return all(p.stat().st_mode & 0o001 for p in (program, *program.resolve().parents))
+
+
 def _build(stage: Stage, image: Image) -> dict[str, float]:
     """Do COPY and RUN of the first stage; returns the seconds of each RUN."""
     context = image.root / "context"
     context.mkdir()
     env = {k: v for k, v in os.environ.items() if k.startswith(PASSED_ON)}
     env |= {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(context), "TMPDIR": str(context)}
-    env |= {"MIEN_BUILD": str(image.root / "build"), "PYTHON": sys._base_executable}
+    env |= {"MIEN_BUILD": str(image.root / "build"), "PYTHON": interpreter()}
     took = {}
     for instruction in stage.body:
         rest = fill(instruction.rest, stage.arguments())
