@@ -128,6 +128,9 @@ VERBS = {"trial": trial, "sweep": sweep, "train-generator": train_generator}
 
 
 def main():
+    if sys.argv[1] != "worker":  # alone in its Pod: one verb, then gone
+        listen(STOP)
+        return run(sys.argv[1:])
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["worker"])
     parser.add_argument("--grace-s", type=float)

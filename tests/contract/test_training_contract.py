@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mien.adapters.cluster_work import ClusterWork
 from mien.adapters.job_book import JobBook
 from mien.adapters.job_worker import JobWorker
+from mien.adapters.kubernetes_api import KubernetesApi
+from mien.adapters.kubernetes_executor import KubernetesJobExecutor
+from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.adapters.training_jobs import LocalTraining
 from mien.adapters.work_roots import WorkRoots
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
@@ -22,15 +26,21 @@ from mien.wire.channel import open_channel
 from mien.wire.training_client import TrainingClient
 from services.chassis.testing import running
 from services.training.servicer import SERVICE, TrainingServicer
+from tests.contract.kube_stand_in import StandIn
 
 INSTANT = (sys.executable, str(Path(__file__).with_name("instant_mien.py")))
 
 
-def local(home, *, slots=2, start=True, **options):
+def local(home, *, slots=2, start=True, cluster=None, **options):
     """Training on this machine with an instant worker; plans lie in ``home/work``."""
     (home / "work").mkdir(exist_ok=True)
     worker = JobWorker(
-        INSTANT, cache=home / "cache", scratch=home / "running", grace_s=10.0, retries=1
+        INSTANT,
+        cache=home / "cache",
+        scratch=home / "running",
+        grace_s=10.0,
+        retries=1,
+        cluster=cluster,
     )
     training = LocalTraining(
         JobBook(f"sqlite:///{home}/jobs.db"),
@@ -66,7 +76,34 @@ def over_the_wire(home, **options):
             channel.close()
 
 
-@pytest.fixture(params=[in_process, over_the_wire])
+@contextmanager
+def on_cluster(home, *, slots=2, **options):
+    """Training whose trials are Jobs; its machines see the same paths."""
+    server = StandIn(home, command=INSTANT, slots=10)
+    try:
+        with in_process(home, cluster=jobs_of(server, home, slots), slots=slots, **options) as made:
+            yield made
+    finally:
+        server.close()
+
+
+def jobs_of(server, home, slots=2, store="", image="mien-services"):
+    """What runs trials as Jobs of a stand-in for a cluster."""
+    profile = KubernetesProfile(
+        namespace="mien",
+        image=image,
+        kubeconfig=server.kubeconfig,
+        slots=slots,
+        grace_s=10,
+        retries=1,
+        verbs={"train-generator": {"cpu": "4"}},
+    )
+    executor = KubernetesJobExecutor(profile, KubernetesApi(profile, rate_per_s=1000.0))
+    logs = home / "cache" / "logs"
+    return ClusterWork(executor, slots, store, home / "cache", logs, look_s=0.1)
+
+
+@pytest.fixture(params=[in_process, over_the_wire, on_cluster])
 def opened(request, tmp_path):
     """Open training with options."""
     return lambda **options: request.param(tmp_path, **options)
