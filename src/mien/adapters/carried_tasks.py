@@ -57,6 +57,7 @@ class CarryingExecutor:
     inner: Executor
     store: str
     _sets: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    _there: set[str] = field(default_factory=set)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -101,12 +102,16 @@ class CarryingExecutor:
         plan = local_path(task.argv[1])
         try:
             trial: dict[str, Any] = json.loads(plan.read_text(encoding="utf-8"))
-            sets = [self._set(each) for each in trial["sets"]]
+            sets = [self._described(each) for each in trial["sets"]]
+            rows = digest_file(plan.with_name(ROWS))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Corrupt(
                 "PLAN", f"{plan} cannot be read: {error}", hint="run: mien sweep"
             ) from None
-        described = {**trial, "sets": sets, "rows": digest_file(plan.with_name(ROWS))}
+        for here, described in zip(trial["sets"], sets, strict=True):
+            if here is not described:
+                self._put_set(local_path(here["folder"]), str(described["folder"]))
+        described = {**trial, "sets": sets, "rows": rows}
         there = f"{self.store}/trials/{task.key[:40]}-{digest_of(described)[:24]}"
         if not exists(f"{there}/plan.json"):
             put(plan.with_name(ROWS), f"{there}/{ROWS}")
@@ -116,18 +121,23 @@ class CarryingExecutor:
             write(f"{there}/plan.json", json.dumps(described, sort_keys=True).encode())
         return replace(task, argv=("trial", f"{there}/plan.json"), done=f"{there}/{RESULT}")
 
-    def _set(self, described: dict[str, Any]) -> dict[str, Any]:
-        """Put a set there unless it is; returns how the plan shall name it."""
+    def _described(self, described: dict[str, Any]) -> dict[str, Any]:
+        """Say how the plan shall name a set: by what is in it."""
         if is_remote(described["folder"]):
             return described
         folder = local_path(described["folder"])
         digests = {name: self._digest(folder / name) for name in SET_FILES}
         there = f"{self.store}/sets/{digest_of(digests)[:32]}"
-        with self._turn:
+        return {**described, "folder": there, "digests": digests}
+
+    def _put_set(self, folder: Path, there: str) -> None:
+        with self._turn:  # the trials of a sweep share their sets
+            if there in self._there:
+                return
             for name in SET_FILES:
                 if not exists(f"{there}/{name}"):
                     put(folder / name, f"{there}/{name}")
-        return {**described, "folder": there, "digests": digests}
+            self._there.add(there)
 
     def _digest(self, file: Path) -> str:
         """Digest a file once as long as it stays as it is: sets are large, and in every plan."""
