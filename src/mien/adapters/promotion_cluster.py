@@ -16,8 +16,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from typing import Any
 from mien.adapters.promotion_follower import Follower, name_of
 from mien.adapters.promotion_journal import Held, Journal, Patience, held
 from mien.adapters.promotion_steps import (
-    GOLDEN_TIMEOUT_S,
     Gate,
     earlier_of,
     fetch_package,
@@ -40,7 +39,7 @@ from mien.adapters.serving_state import Served, State, StateFile
 from mien.adapters.triton_fleet import TritonFleet
 from mien.adapters.triton_repository import HostSpec, render_front, render_model
 from mien.adapters.triton_rollout import Deployed, TritonRollout
-from mien.core.errors import Corrupt, MienError, Unavailable
+from mien.core.errors import MienError
 from mien.core.ports import Models
 from mien.core.serving import CHAMPION, GateCheck, Promotion
 from mien.recognition.package import Package, Variant
@@ -115,6 +114,7 @@ class ClusterPromoter:
         self._ended, self._look = threading.Event(), threading.Event()
         self._first = threading.Event()
         self._thread: threading.Thread | None = None
+        self._settling: threading.Thread | None = None
 
     # What is served
 
@@ -150,27 +150,29 @@ class ClusterPromoter:
         self.fleet.close()
 
     def _watch(self) -> None:
+        """Follow the alias and ask the canaries; what is to be settled takes longer than a look."""
         while not self._ended.is_set():
-            self._look_around()
+            with _told("where promotion stands is not known just now"):
+                try:
+                    seen, version = self.follower.follow(away_s=0.0)
+                finally:
+                    self.follower.examine()
+                busy = self._settling is not None and self._settling.is_alive()
+                if not busy and (seen.journal or self._behind(seen, version)):
+                    given = (seen, version)
+                    self._settling = threading.Thread(target=self._settle, args=given, daemon=True)
+                    self._settling.start()
             self._first.set()
             self._look.wait(self.pace.look)
             self._look.clear()
 
-    def _look_around(self) -> None:
-        """Follow the alias, finish what was left, ask the canaries; what fails comes later."""
-        try:
-            try:
-                seen, version = self.follower.follow(away_s=0.0)
-            finally:
-                self.follower.examine()
+    def _settle(self, seen: Deployed, version: str | None) -> None:
+        """Finish or drop what is half done; what fails comes later."""
+        with _told("what is half done could not be settled yet"):
             if self._patience.over(seen.journal):
                 self._take_over(seen, version)
             elif not seen.journal and time.monotonic() > self._rest[0]:
                 self._bring_to(seen, version)
-        except MienError as error:
-            log.warning("where promotion stands is not known just now: %s", error)
-        except Exception:
-            log.exception("looking where promotion stands failed")
 
     def _tell(self) -> None:
         self.changed()
@@ -293,35 +295,9 @@ class ClusterPromoter:
             self.follower.follow()
 
     def _ask_every(self, served: Served, name: str, replicas: int) -> None:
-        """Ask each of so many replicas; names of Pods that came or went lag behind a little.
-
-        Raises:
-            Corrupt: ``GOLDEN_DIFFERS``. Unavailable: ``TRITON_UNAVAILABLE``.
-        """
+        """Ask each of so many replicas for the golden answers."""
         golden = self.package(served).golden(served.variant)
-        until = time.monotonic() + self.pace.names
-        while True:
-            known = self.fleet.refresh()
-            wrong = self.fleet.ask_each(name, golden, timeout_s=GOLDEN_TIMEOUT_S)
-            for address, why in wrong.items():
-                if isinstance(why, float):
-                    raise Corrupt(
-                        "GOLDEN_DIFFERS",
-                        f"{served.name}, asked as {name} at {address}, differs from its golden "
-                        f"answers by {why:.2g}",
-                        hint="register the model again; look into that replica's log",
-                    )
-            if len(known) == replicas > 0 and not wrong:
-                return
-            if time.monotonic() > until:
-                told = "; ".join(f"{a}: {why}" for a, why in wrong.items())
-                raise Unavailable(
-                    "TRITON_UNAVAILABLE",
-                    f"{len(known)} of {replicas} replicas are known, {len(wrong)} do not answer "
-                    f"as {served.name}: {told}",
-                    hint="the champion goes on serving; look into the logs of Triton's Pods",
-                )
-            self._ended.wait(min(1.0, self.pace.look))
+        self.fleet.agree(name, golden, replicas, within_s=self.pace.names, stop=self._ended)
 
     # What others left
 
@@ -335,22 +311,30 @@ class ClusterPromoter:
         told = "finished" if moved else "dropped"
         log.warning("a promotion that nobody was at any more was %s", told)
 
+    def _behind(self, seen: Deployed, version: str | None) -> bool:
+        """Whether the replicas' front is another one than the registry's champion.
+
+        A version that is not hosted was moved to by hand, past every gate: nothing is done then.
+        """
+        front = self.follower.catalogue(seen).champion
+        champion = self.state.champion
+        return front is None or (
+            champion is not None and champion.version == version != front.version
+        )
+
     def _bring_to(self, seen: Deployed, version: str | None) -> None:
         """Bring the replicas' front to where the alias is, after a rollback or on a new cluster."""
         catalogue = self.follower.catalogue(seen)
-        new = catalogue.champion is None
-        if new:
+        if catalogue.champion is None:
             self.store.make_empty()
-        hosted = self.state.champion is not None and self.state.champion.version == version
-        behind = hosted and self.state.champion != catalogue.champion
-        if version is None or self.models is None or not (new or behind):
+        if version is None or self.models is None:
             return
         self._rest = (time.monotonic() + self._rest[1], min(2 * self._rest[1], MAX_REST_S))
         info = self.models.get(f"{self.front}/{version}")
         package = fetch_package(self.packages, self.models, info)
         served = served_of(info, package, self.variant)
         with held(self.rollout, beat_s=self.pace.beat) as mine:
-            wanted = Catalogue(served, self.state.earlier if behind else (), catalogue.champion)
+            wanted = Catalogue(served, self.state.earlier, catalogue.champion)
             name = self._publish(self.models, wanted)
             address = self.store.address(name)
             try:
@@ -399,3 +383,14 @@ class ClusterPromoter:
             kept = list({**self._answers(), request_id: answer}.items())[-KEPT_ANSWERS:]
             mine.write(answers=json.dumps(dict(kept)))
         return promotion_of(registry_of(self.models), answer)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Log what goes wrong in a thread that goes on."""
+    try:
+        yield
+    except MienError as error:
+        log.warning("%s: %s", what, error)
+    except Exception:
+        log.exception(what)

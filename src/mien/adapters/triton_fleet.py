@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from mien.adapters.promotion_steps import GOLDEN_TIMEOUT_S
 from mien.adapters.triton_client import TritonClient
 from mien.core.arrays import Float, UInt8
-from mien.core.errors import Exhausted, MienError, NotFound, Unavailable
+from mien.core.errors import Corrupt, Exhausted, MienError, NotFound, Unavailable
 from mien.recognition.package import GOLDEN_TOLERANCE, Golden
 
 log = logging.getLogger(__name__)
@@ -80,14 +81,18 @@ class TritonFleet:
         """
         until = time.monotonic() + timeout_s
         failed: MienError | None = None
-        for client in self._in_turn():
-            left = until - time.monotonic()
-            if failed is not None and left <= 0:
-                break
-            try:
-                return client.infer(model, images, timeout_s=max(left, 0.001))
-            except (Unavailable, NotFound, Exhausted) as error:
-                failed = error
+        tried: set[TritonClient] = set()
+        for _ in range(2):
+            for client in [c for c in self._in_turn() if c not in tried]:
+                left = until - time.monotonic()
+                if failed is not None and left <= 0:
+                    raise failed
+                tried.add(client)
+                try:
+                    return client.infer(model, images, timeout_s=max(left, 0.001))
+                except (Unavailable, NotFound, Exhausted) as error:
+                    failed = error
+            self.refresh()  # all that were known may have been replaced since
         raise failed or self._nobody()
 
     def load(self, model: str) -> None:
@@ -141,6 +146,46 @@ class TritonFleet:
                 wrong[address] = found
         return wrong
 
+    def agree(
+        self,
+        model: str,
+        golden: Golden,
+        replicas: int,
+        *,
+        within_s: float,
+        stop: threading.Event,
+    ) -> None:
+        """See that each of so many replicas gives the golden answers.
+
+        Names of Pods that came or went lag behind a little: what is missing is waited for, what
+        is wrong is not.
+
+        Raises:
+            Corrupt: ``GOLDEN_DIFFERS``. Unavailable: ``TRITON_UNAVAILABLE``.
+        """
+        until = time.monotonic() + within_s
+        while True:
+            known = self.refresh()
+            wrong = self.ask_each(model, golden, timeout_s=GOLDEN_TIMEOUT_S)
+            for address, why in wrong.items():
+                if isinstance(why, float):
+                    raise Corrupt(
+                        "GOLDEN_DIFFERS",
+                        f"{model} at {address} differs from its golden answers by {why:.2g}",
+                        hint="register the model again; look into that replica's log",
+                    )
+            if len(known) == replicas > 0 and not wrong:
+                return
+            if time.monotonic() > until or stop.is_set():
+                told = "; ".join(f"{a}: {why}" for a, why in wrong.items())
+                raise Unavailable(
+                    "TRITON_UNAVAILABLE",
+                    f"{len(known)} of {replicas} replicas are known, {len(wrong)} do not answer "
+                    f"for {model}: {told}",
+                    hint="the champion goes on serving; look into the logs of Triton's Pods",
+                )
+            stop.wait(0.5)
+
     def examine(self, canaries: Mapping[str, Golden], *, timeout_s: float, tolerance: float) -> str:
         """Ask every replica every canary; those that fail are asked last from now on.
 
@@ -165,8 +210,6 @@ class TritonFleet:
 
     def _in_turn(self) -> list[TritonClient]:
         """All replicas, the next one first, those in doubt last."""
-        if not self.addresses():
-            self.refresh()
         with self._lock:
             known = list(self._clients.items())
             start = next(self._turn) % len(known) if known else 0

@@ -43,11 +43,11 @@ def until(holds, what="it never happened"):
 class Site:
     """A cluster of three replicas, a registry of two models, and as many promoters as are asked."""
 
-    def __init__(self, folder, models):
+    def __init__(self, folder, models, **given):
         self.folder, self.models = folder, models
         self.store = ModelStore(str(folder / "models"))
         self.store.make_empty()
-        self.rollout = Rollout(folder, self.store.address(EMPTY))
+        self.rollout = Rollout(folder, self.store.address(EMPTY), **given)
         self.made = []
 
     def promoter(self, name, **given):
@@ -69,9 +69,10 @@ class Site:
         """Whether every replica answers as a version does."""
         golden = read_package(self.folder / f"package{version}").golden()
         fleet = TritonFleet("", resolve=self.rollout.addresses)
-        fleet.refresh()
-        assert len(fleet.addresses()) == 3
-        return not fleet.ask_each(name, golden, timeout_s=5)
+        known = fleet.refresh()
+        wrong = fleet.ask_each(name, golden, timeout_s=5)
+        fleet.close()
+        return len(known) == self.rollout.object["spec"]["replicas"] and not wrong
 
     def close(self):
         for each in self.made:
