@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.adapters.drift_book import DriftBook
     from mien.evaluation.drift import Drift
 
-EXIT_DRIFT, EXIT_NOT_ENOUGH = 3, 4
+EXIT_DRIFT, EXIT_NOT_ENOUGH = 4, 5
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
@@ -46,8 +46,8 @@ def drift(
 ) -> None:
     """Compare what the serving service saw with the training version of its model.
 
-    The service keeps sums for that where MIEN_SERVER_DRIFT=true. Exit code 0: no drift; 3: drift;
-    4: not enough data to say.
+    The service keeps sums for that where MIEN_SERVER_DRIFT=true. Exit code 0: no drift; 4: drift;
+    5: not enough data to say.
     """
     from mien.adapters.drift_book import DriftBook
     from mien.evaluation.drift import compare

@@ -1,0 +1,249 @@
+"""The serving service keeps sums of what it judges, nobody's picture, and tells when they drift."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import urllib.request
+
+import numpy as np
+import pytest
+
+from mien.adapters.drift_book import DriftBook
+from mien.adapters.local_serving import LocalServing
+from mien.adapters.mlflow_models import MlflowModels
+from mien.adapters.onnx_host import OnnxHost
+from mien.adapters.promotion import Promoter
+from mien.cli.main import run
+from mien.core.serving import Query
+from mien.evaluation.drift_reference import Reference
+from mien.settings import Settings
+from mien.wire.channel import open_channel
+from mien.wire.serving_client import ServingClient
+from services.chassis.testing import framed
+from services.serving.drift import DriftWatch
+from services.serving.mount import mounted
+from tests.integration.serving.conftest import open_gate
+from tests.observability.watched import encoded, pictures, watched_package
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """A tracking database that knows expression/1 with a reference and expression/2 without."""
+    folder = tmp_path_factory.mktemp("watched")
+    models = MlflowModels(f"sqlite:///{folder}/mlflow.db")
+    models.register("expression", watched_package(folder / "one").folder)
+    models.register("expression", watched_package(folder / "two", 1, reference=False).folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def serving(known, tmp_path):
+    """Serving in this process, expression/1 its champion."""
+    shutil.copy(known, tmp_path / "mlflow.db")
+    models = MlflowModels(f"sqlite:///{tmp_path}/mlflow.db")
+    home = tmp_path / "serving"
+    host = OnnxHost(home / "repository")
+    found = LocalServing(Promoter(home, models, host, gate=open_gate), host, models)
+    found.promote("expression/1")
+    return found
+
+
+class Clock:
+    """A time that tests move."""
+
+    def __init__(self):
+        self.now = 10.0 * DAY
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """Noon of no day in particular."""
+    return Clock()
+
+
+@pytest.fixture
+def watch(serving, tmp_path, clock):
+    """A watch over it, moved by hand."""
+
+    def reference_of(champion):
+        arrays = serving.promoter.package(champion.served).reference(champion.served.variant)
+        return None if arrays is None else Reference.from_arrays(arrays)
+
+    def make():
+        made = DriftWatch(
+            tmp_path, reference_of, window_s=DAY, keep_windows=3, alpha=0.01, now=clock
+        )
+        serving.observe = made.see
+        return made
+
+    return make
+
+
+def ask(serving, images):
+    """Have pictures judged."""
+    for data in encoded(images):
+        serving.recognise(Query(data))
+
+
+def test_the_same_kind_of_faces_is_no_drift_and_brighter_ones_are(serving, watch, clock):
+    """Each window is looked at once, when it is over; figures go to the metrics."""
+    watched = watch()
+    ask(serving, pictures(10, 300))
+    assert watched.last is None or watched.last.verdict == "not_enough_data"
+    clock.now += DAY
+    ask(serving, pictures(11, 300, brighter=60))
+    assert watched.last.verdict == "none"
+    assert watched.figures("detected") == {"expression-1": 0.0}
+    assert watched.figures("enough") == {"expression-1": 1.0}
+    clock.now += DAY
+    watched.flush()  # nobody asks: the window is over all the same
+    assert watched.last.verdict == "drift"
+    assert watched.figures("detected") == {"expression-1": 1.0}
+    distance, limit = watched.figures("distance"), watched.figures("limit")
+    assert distance["features"] > limit["features"]
+    clock.now += DAY
+    watched.flush()
+    assert watched.last.verdict == "not_enough_data"
+    assert watched.figures("enough") == {"expression-1": 0.0}
+
+
+def test_a_window_survives_a_restart_and_old_ones_go(serving, watch, clock, tmp_path):
+    """What fills a block is on the disk; the next process goes on with it."""
+    book = DriftBook(tmp_path)
+    first = watch()
+    ask(serving, pictures(10, 100))
+    first.close()
+    second = watch()
+    ask(serving, pictures(11, 64))
+    second.flush()
+    (window,) = book.windows("expression-1")
+    assert sum(b.faces for b in window.blocks) == 96 + 64
+    assert window.found.sum() == 164
+    for _ in range(5):
+        clock.now += DAY
+        ask(serving, pictures(12, 40))
+        second.flush()
+    starts = [w.start for w in book.windows("expression-1")]
+    assert min(starts) >= clock.now - 3 * DAY
+
+
+def test_a_model_without_a_reference_is_served_and_said_to_have_none(
+    serving, watch, tmp_path, caplog
+):
+    """Nothing is kept for it, once it is told, and calls are answered."""
+    watch()
+    serving.promote("expression/2")
+    with caplog.at_level(logging.WARNING, logger="services.serving.drift"):
+        ask(serving, pictures(10, 40))
+    told = [r for r in caplog.records if "no reference" in getattr(r, "what", "")]
+    assert len(told) == 1
+    assert DriftBook(tmp_path).models() == []
+    serving.rollback()
+    ask(serving, pictures(10, 40))
+    assert DriftBook(tmp_path).models() == ["expression-1"]
+
+
+def test_trouble_with_the_sums_fails_no_call(serving, watch, tmp_path, caplog):
+    """Here the folder cannot be made; the answers come."""
+    watch()
+    (tmp_path / "drift").write_text("in the way")
+    ask(serving, pictures(10, 3))
+    assert any(r.exc_info for r in caplog.records)
+
+
+def test_nobody_is_in_what_is_kept(serving, watch, tmp_path, clock):
+    """Sums over 32 faces or more, and nothing else: no pixel, no features, no id, no time."""
+    watched = watch()
+    images = pictures(10, 31)
+    ask(serving, images)
+    watched.flush()
+    folder = tmp_path / "drift" / "expression-1"
+    (file,) = folder.glob("*.json")
+    assert json.loads(file.read_text())["blocks"] == []
+    serving.recognise(Query(encoded(images[:1])[0], id="somebody"))
+    watched.close()
+    kept = json.loads(file.read_text())
+    assert set(kept) == {"start", "seconds", "found", "blocks"}
+    assert kept["start"] % DAY == 0
+    (block,) = kept["blocks"]
+    assert set(block) == {"classes", "confidence", "total", "square"}
+    assert sum(block["classes"]) == 32
+    everything = b"".join(p.read_bytes() for p in folder.iterdir())
+    assert b"somebody" not in everything
+    assert all(data not in everything for data in encoded(images))
+    reference = DriftBook(tmp_path).reference("expression-1")
+    said = serving.host.infer("expression-1", images, timeout_s=60)
+    for projected in reference.projection.of(said["features"]):
+        assert not any(np.allclose(projected, b["total"]) for b in kept["blocks"])
+    largest = max(a.shape[0] for a in reference.to_arrays().values() if a.ndim)
+    assert largest < 30  # bins, directions, sizes: no row for a face of validation
+
+
+def test_it_is_off_unless_asked_for_and_told_in_the_metrics(serving, tmp_path):
+    """Over the wire: no folder without the setting; with it, files and figures."""
+    for drift in (False, True):
+        data = tmp_path / f"data-{drift}"
+        serving.observe = lambda _champion, _said: None
+        with framed(
+            "serving",
+            mounted(serving),
+            metrics_address="127.0.0.1:0",
+            data=data,
+            drift=drift,
+            drift_window_s=DAY,
+        ) as frame:
+            with open_channel(frame.target, Settings()) as channel:
+                client = ServingClient(channel)
+                for image in encoded(pictures(10, 40)):
+                    client.recognise(Query(image))
+            url = f"http://{frame.metrics_target}/metrics"
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                told = answer.read().decode()
+        assert (data / "serving" / "drift").exists() is drift
+        assert ('mien_drift_detected{model="expression-1"} 0.0' in told) is drift
+        assert ('mien_drift_enough{model="expression-1"}' in told) is drift
+        if drift:
+            assert DriftBook(data / "serving").models() == ["expression-1"]
+
+
+def test_the_verb_tells_by_its_exit_code(serving, watch, clock, tmp_path, capsys, monkeypatch):
+    """0 no drift, 4 drift, 5 not enough data, 2 nothing kept; one JSON object where wished."""
+    monkeypatch.setenv("MIEN_TRACKING_URI", "none")
+    watched = watch()
+
+    def said(*arguments, days=0):
+        since = f"1970-01-{11 + days:02d}"
+        until = f"1970-01-{12 + days:02d}"
+        argv = ["-q", "drift", "--home", str(tmp_path), "--since", since, "--until", until]
+        return run([*argv, *arguments]), capsys.readouterr()
+
+    code, told = said()
+    assert code == 2
+    assert "MIEN_SERVER_DRIFT" in told.err
+    ask(serving, pictures(20, 250))
+    clock.now += DAY
+    ask(serving, pictures(21, 250, brighter=60))
+    watched.flush()
+    code, told = said()
+    assert code == 0
+    assert "none: nothing differs" in told.out
+    code, told = said("--json", days=1)
+    assert code == 4
+    found = json.loads(told.out)
+    assert found["model"] == "expression-1"
+    assert "features" in found["drifted"]
+    assert found["verdict"] == "drift"
+    code, told = said(days=5)
+    assert code == 5
+    assert "not enough data" in told.out
+    assert said("--alpha", "0")[0] == 2
+    assert said("--model", "expression-9")[0] == 2
+    argv = ["-q", "drift", "--home", str(tmp_path), "--since", "yesterday"]
+    assert run(argv) == 2
