@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -187,13 +188,21 @@ class DvcRemote:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
         try:
-            if not self._read(each, temporary):
+            if not (self._adopt(each, temporary) or self._read(each, temporary)):
                 return False
             temporary.chmod(0o444)
             os.replace(temporary, target)  # noqa: PTH105  over a wrong one too
         finally:
             temporary.unlink(missing_ok=True)
         return True
+
+    def _adopt(self, each: DataObject, file: Path) -> bool:
+        """Copy an object from the workspace: what DVC caches nowhere may be nowhere else yet."""
+        here = self.project / each.path
+        if not (here.is_file() and is_right(each.name, here)):
+            return False
+        shutil.copyfile(here, file)
+        return is_right(each.name, file)
 
     def _upload(self, each: DataObject, copy: Path | None) -> None:
         """Put a good copy in place of a wrong or missing one; a local remote never shows half."""
