@@ -133,12 +133,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def list_pods(self, query):
         """Answer the Pods of one Job, or all of ours; of one phase where asked."""
-        label, _, wanted = query["labelSelector"].partition("=")
+        selector = query["labelSelector"]
+        label, _, wanted = selector.partition("=")
+        several = set()
+        if " in (" in selector:  # set-based, as several Jobs are asked for
+            label, _, wanted = selector.partition(" in (")
+            several = set(wanted.rstrip(")").split(","))
         phase = query.get("fieldSelector", "").partition("=")[2]
         with self.cluster.changed:
             pods = list(self.cluster.pods.values())
             if label == JOB_NAME:
-                pods = list(self.cluster.pods_of[wanted])
+                pods = [p for job in several or {wanted} for p in self.cluster.pods_of[job]]
         pods = [p for p in pods if not phase or p["phase"] == phase]
         items = [self.pod(p) for p in sorted(pods, key=lambda p: p["order"])]
         self.answer(200, {"items": items, "metadata": {}})
@@ -254,7 +259,7 @@ def main():
             "times": times,
             "kinds": [[command, urlsplit(path).path] for _, command, path in cluster.calls],
             "created": cluster.created,
-            "most_running": cluster.most_running,
+            "most_jobs": cluster.most_jobs,
         }
         say(json.dumps(said))
     server.close()

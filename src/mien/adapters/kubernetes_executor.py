@@ -170,13 +170,16 @@ class _Launch:
         self.stuck_s = stuck_s
         self.looked = time.monotonic()
         self.suspects: dict[str, float] = {}
+        self.ended: list[tuple[_Work, Mapping[str, Any]]] = []
 
     def run(self, ear: Ear, cancelled: Cancelled) -> None:
-        while (self.pending or self.active) and not cancelled():
+        while (self.pending or self.active or self.ended) and not cancelled():
             self.submit()
             for job, gone in ear.news(_POLL_S):
                 self.hear(job, gone=gone)
+            self.collect()
             self.look_for_stuck_pods()
+        self.collect()
         if self.active:
             self.stop(ear)
 
@@ -239,7 +242,7 @@ class _Launch:
             del self.active[name]
             self.suspects.pop(name, None)
             if work.tasks[0].index is None:
-                self.collect(work, job)
+                self.ended.append((work, job))
             elif failed is not None:
                 self.end(work, EXIT_FAILED, str(failed.get("message", "")), tries=1)
 
@@ -261,22 +264,26 @@ class _Launch:
                 self.tell(task, EXIT_DONE, "", 1)
         if not failed:
             return
-        pods = self.api.pods(work.name)
+        pods = self.api.pods(work.name)[work.name]
         for index in sorted(failed):
             mine = [p for p in pods if index_of(p) == index]
             if task := work.task_of(index):
                 self.tell(task, exit_code(mine), self._log(mine), max(1, len(mine)))
 
-    def collect(self, work: _Work, job: Mapping[str, Any]) -> None:
-        """Read how a single task ended: exit code and log of its last Pod."""
-        pods = self.api.pods(work.name)
-        failed = condition(job, "Failed")
-        tries = max(1, len(pods), int(job.get("status", {}).get("failed") or 0))
-        code = EXIT_DONE if failed is None else exit_code(pods)
-        text = self._log(pods)
-        if failed is not None:
-            text += f"\n{failed.get('reason', '')}: {failed.get('message', '')}"
-        self.tell(work.tasks[0], code, text, tries, seconds(job))
+    def collect(self) -> None:
+        """Read how single tasks ended: exit code and log of the last Pod of each."""
+        found = self.api.pods(*(work.name for work, _ in self.ended)) if self.ended else {}
+        while self.ended:
+            work, job = self.ended[0]
+            pods = found[work.name]
+            failed = condition(job, "Failed")
+            tries = max(1, len(pods), int(job.get("status", {}).get("failed") or 0))
+            code = EXIT_DONE if failed is None else exit_code(pods)
+            text = self._log(pods)
+            if failed is not None:
+                text += f"\n{failed.get('reason', '')}: {failed.get('message', '')}"
+            del self.ended[0]
+            self.tell(work.tasks[0], code, text, tries, seconds(job))
 
     def _log(self, pods: list[dict[str, Any]]) -> str:
         return self.api.log(pods[-1]["metadata"]["name"]) if pods else ""
