@@ -133,7 +133,7 @@ def open_serving(
 
     repository = home / "repository"
     models = make_models(settings)
-    gate, variant = _gate(home, project)
+    gate, variant = _gate(home, project, settings)
     server: TritonServer | None = None
     host: OnnxHost | TritonClient
     with ExitStack() as stack:
@@ -175,7 +175,7 @@ def _on_cluster(home: Path, project: Path, settings: Settings) -> Iterator[Local
     from mien.adapters.triton_rollout import TritonRollout
 
     models = make_models(settings)
-    gate, variant = _gate(home, project)
+    gate, variant = _gate(home, project, settings)
     fleet = TritonFleet(settings.triton)
     promoter = ClusterPromoter(
         home,
@@ -269,7 +269,7 @@ def make_retraining(
             project, env, noted, grace_s=settings.grace_s, cancelled=cancelled
         ),
         context=context,
-        gate=lambda: _gate(home, project),
+        gate=lambda: _gate(home, project, settings),
         runs=lambda experiment, trial: [
             RunLink(*run) for run in runs_of(settings.tracking_uri, experiment, trial)
         ],
@@ -289,7 +289,7 @@ def make_models(settings: Settings) -> Models | None:
     return MlflowModels(settings.tracking_uri)
 
 
-def _gate(home: Path, project: Path) -> tuple[Gate | None, Variant]:
+def _gate(home: Path, project: Path, settings: Settings) -> tuple[Gate | None, Variant]:
     """The gate that a project's parameters ask for; None where there are none."""
     if not (project / "params.yaml").is_file():
         return None, "fp32"
@@ -300,7 +300,10 @@ def _gate(home: Path, project: Path) -> tuple[Gate | None, Variant]:
     if params.set is None:
         return None, params.variant
     version = project / "data" / "preprocess" / params.set
-    return FaceGate(version, params, home), params.variant
+    source = ""
+    if settings.gate_sets:
+        version, source = home / "gate" / params.set, f"{settings.gate_sets}/{params.set}"
+    return FaceGate(version, params, home, source), params.variant
 
 
 def _generation(settings: Settings) -> Generation | None:

@@ -77,6 +77,8 @@ class Settings(BaseSettings):
             over; "" = one Triton that is told to load.
         triton_models: where promoted models lie for it: ``s3://bucket/prefix``, or a folder.
         triton_backend: ``python`` for Triton's wheel, ``onnxruntime`` for its full images.
+        gate_sets: URI that preprocessed sets lie below, ``s3://bucket/preprocess``, for a serving
+            service whose machine has no ``data/preprocess``; "" = it has.
         triton_home: where ``make triton`` installed it.
         triton_port: loopback port of its gRPC; 0 = a free one.
         triton_metrics_port: loopback port of its metrics; 0 = none.
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
     triton_rollout: str = Field("", pattern=r"^([-a-z0-9]+/[-a-z0-9.]+)?$")
     triton_models: str = ""
     triton_backend: Literal["python", "onnxruntime"] = "python"
+    gate_sets: str = ""
     triton_home: Path = Path(".triton")
     triton_port: int = Field(8001, ge=0, lt=65536)
     triton_metrics_port: int = Field(8002, ge=0, lt=65536)

@@ -287,7 +287,7 @@ class ClusterPromoter:
 
     def _move(self, models: Models, mine: Held, served: Served) -> None:
         """Commit."""
-        mine.check()
+        mine.confirm()
         champion = self.state.champion
         expected = champion.version if champion else None
         models.move(self.front, CHAMPION, served.version, expected=expected)

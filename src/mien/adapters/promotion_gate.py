@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.core.arrays import Float, Int, UInt8
-from mien.core.errors import Invalid, WrongState
+from mien.core.errors import Invalid, Unavailable, WrongState
 from mien.core.preprocess import PreprocessSpec
 from mien.core.serving import GateCheck
 from mien.evaluation.gate import GateFaces, GateRule, judge_challenger
 from mien.imaging.decode import STORED, decode
 from mien.params.gate import GateParams
 from mien.recognition.package import GOLDEN_TOLERANCE, Package, Variant
+from mien.registry.staging import move_in, staged
 
 if TYPE_CHECKING:
     from mien.registry.read import Version
@@ -31,15 +32,16 @@ BATCH = 64
 class FaceGate:
     """A ``Gate`` over the faces of one preprocessed version."""
 
-    def __init__(self, version: Path, params: GateParams, uses: Path) -> None:
+    def __init__(self, version: Path, params: GateParams, uses: Path, source: str = "") -> None:
         """Prepare; the version is read when it is used.
 
         Args:
             version: folder of a preprocessed dataset version.
             params: of the gate.
             uses: folder that keeps a line for each use.
+            source: URI of the same version, for a machine that has no such folder yet.
         """
-        self.version, self.uses = version, uses
+        self.version, self.uses, self.source = version, uses, source
         self.rule = GateRule(params.margin, params.recall_drop, params.max_ece)
 
     def __call__(
@@ -49,9 +51,12 @@ class FaceGate:
 
         Raises:
             WrongState: ``GATE_SET``, ``GATE_SET_SEEN``. NotFound: ``NO_VARIANT``.
+            Unavailable: ``GATE_SET_UNAVAILABLE``.
         """
         from mien.registry.read import open_version
 
+        if self.source and not self.version.exists():
+            fetch_set(self.source, self.version)
         version = open_version(self.version)
         _check_unseen(version, challenger)
         images, faces = _faces(version, challenger)
@@ -92,6 +97,33 @@ class FaceGate:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def fetch_set(source: str, folder: Path) -> None:
+    """Copy a version from a store, whole and verified or not at all.
+
+    Raises:
+        Unavailable: ``GATE_SET_UNAVAILABLE``. And what is wrong with the version.
+    """
+    from fsspec.core import url_to_fs
+
+    from mien.registry.read import open_version
+
+    with staged(folder) as temporary:
+        try:
+            system, root = url_to_fs(source.rstrip("/"))
+            for path in system.find(root):
+                file = temporary / str(path).removeprefix(root).lstrip("/")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                system.get_file(path, str(file))
+        except Exception as error:  # every store has its own errors
+            raise Unavailable(
+                "GATE_SET_UNAVAILABLE",
+                f"the gate's faces cannot be fetched from {source}: {error}",
+                hint="copy data/preprocess/<set> there, and see MIEN_GATE_SETS",
+            ) from error
+        open_version(temporary).verify()
+        move_in(temporary, folder, replace=False)
 
 
 def variant_of(package: Package, wanted: Variant) -> Variant:

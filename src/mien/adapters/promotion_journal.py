@@ -98,6 +98,21 @@ class Held:
         """Leave the journal as it is: whoever finds that it stands still shall settle it."""
         self._ended.set()
 
+    def confirm(self) -> None:
+        """See that nobody has taken over, by a beat that must arrive.
+
+        Raises:
+            Conflict: ``PROMOTION_RUNNING``. Unavailable: ``CLUSTER_UNREACHABLE``.
+        """
+        with self._lock:
+            self._check()
+            self._beat()
+
+    def _beat(self) -> None:
+        wanted = replace(self.journal, beat=self.journal.beat + 1)
+        self._rollout.change(self.journal.text(), journal=wanted.text())
+        self.journal = wanted
+
     def check(self) -> None:
         """Raise ``Conflict PROMOTION_RUNNING`` when somebody took over."""
         with self._lock:
@@ -113,10 +128,8 @@ class Held:
             with self._lock:
                 if self._ended.is_set():
                     return
-                wanted = replace(self.journal, beat=self.journal.beat + 1)
                 try:
-                    self._rollout.change(self.journal.text(), journal=wanted.text())
-                    self.journal = wanted
+                    self._beat()
                 except Conflict as error:
                     self._lost = error
                     return

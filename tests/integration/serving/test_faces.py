@@ -13,7 +13,7 @@ from mien.adapters.onnx_host import OnnxHost
 from mien.adapters.promotion import Promoter
 from mien.adapters.promotion_gate import USES, FaceGate
 from mien.adapters.serving_state import Served
-from mien.core.errors import WrongState
+from mien.core.errors import MienError, WrongState
 from mien.core.expression import EKMAN_SIX
 from mien.core.manifest import Provenance
 from mien.core.preprocess import PreprocessSpec
@@ -155,3 +155,21 @@ def test_a_gate_prepared_otherwise_is_refused(gate, tmp_path):
     other = tiny_package(tmp_path / "other", preprocess=replace(SPEC, eye_line=0.4))
     with pytest.raises(WrongState, match="GATE_SET"):
         gate(other, "fp32", None)
+
+
+def test_a_machine_without_the_gates_faces_fetches_them(gate, tmp_path):
+    """Whole and verified, once; a damaged copy judges nobody, and is not kept."""
+    good = tiny_package(tmp_path / "good", weights=seeing_weights(0.002))
+    here = tmp_path / "here" / "gate"
+    far = FaceGate(here, GateParams(set="gate"), tmp_path / "uses", f"file://{gate.version}")
+    assert [c.passed for c in far(good, "fp32", None)] == [True] * 4
+    assert open_version(here).info.digest == open_version(gate.version).info.digest
+    lost = FaceGate(tmp_path / "lost", GateParams(set="gate"), tmp_path / "uses", "file:///no/such")
+    with pytest.raises(MienError):
+        lost(good, "fp32", None)
+    shard = next((gate.version / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    other = FaceGate(tmp_path / "other", GateParams(set="gate"), far.uses, f"file://{gate.version}")
+    with pytest.raises(MienError):
+        other(good, "fp32", None)
+    assert not (tmp_path / "other").exists()
