@@ -63,6 +63,22 @@ def fake_image(words: Sequence[str]) -> list[str]:
     return [sys.executable, str(FAKE), *words[3:]]
 
 
+# Ready after a moment, until it is told to end; models called bad cannot be loaded.
+_SERVER = """
+import signal, sys, time
+time.sleep(0.2)
+if "bad" in " ".join(sys.argv):
+    sys.exit("no such model")
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def serving_image(words: Sequence[str]) -> list[str]:
+    """A server that becomes ready, in Triton's place."""
+    return [sys.executable, "-c", _SERVER, *words]
+
+
 def real_image(words: Sequence[str]) -> list[str]:
     """The image with this checkout's mien in it."""
     return [sys.executable, *words[1:]]
@@ -105,7 +121,7 @@ class ControlPlane:
             self.folder / "node",
             files=self.certificates.issue("node-1"),
             authority=self.certificates.authority,
-            images={"mien-services": fake_image, "mien": real_image},
+            images={"mien-services": fake_image, "mien": real_image, "server": serving_image},
         )
         self.kubelet.start()
         self._ending.callback(self.kubelet.close)

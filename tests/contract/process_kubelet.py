@@ -1,58 +1,43 @@
-"""A node of our own: Pods of Jobs are subprocesses of this machine.
+"""A node of our own: Pods are subprocesses of this machine.
 
 It does what the API server and the controllers see of a kubelet: registers a Node with GPUs,
 keeps its lease, takes Pods that the scheduler bound to it, runs their command, tells their phase
-and exit codes, ends them with SIGTERM, grace and SIGKILL, serves their logs over HTTPS. It has no
-images (a table takes their place), no volumes, no isolation, no devices, no network.
+and exit codes, starts those of Deployments again, ends them with SIGTERM, grace and SIGKILL,
+serves their logs over HTTPS. It has no images (a table takes their place), no probes (ready
+is what says so), no volumes, no isolation, no devices, no network.
 """
 
 import contextlib
 import os
-import re
 import signal
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from tests.contract.kube_rest import STRATEGIC, Refused, Rest
+from tests.contract.kubelet_container import (
+    CannotStart,
+    environment,
+    only_container,
+    words,
+)
+from tests.contract.kubelet_logs import log_server
 
 Image = Callable[[Sequence[str]], list[str]]
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 MESSAGE_BYTES = 2048
+READY = b"ready\n"  # what a container with a readiness probe writes when it is
 _BEAT_S = 5.0
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def expand(text: str, known: Mapping[str, str]) -> str:
-    """Fill in ``$(NAME)`` as a kubelet does: unknown names stay, ``$$`` is a dollar sign."""
-
-    def one(found):
-        if found.group(0) == "$$":
-            return "$"
-        return known.get(found.group(1), found.group(0))
-
-    return _REFERENCE.sub(one, text)
-
-
-class CannotStart(Exception):
-    """The container waits; ``reason`` is what the kubelet would say."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclass
@@ -65,6 +50,7 @@ class _Run:
     deleting: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
     began: str = ""
+    restarts: int = 0
 
     @property
     def path(self) -> str:
@@ -112,7 +98,7 @@ class ProcessKubelet:
         self.most_running = 0
         self.closed = threading.Event()
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = _log_server(self, files, authority)
+        self.server = log_server(self._log_of, files, authority)
 
     # -- the node ------------------------------------------------------------------------------
 
@@ -188,7 +174,7 @@ class ProcessKubelet:
     def _look(self, pod: dict[str, Any]) -> None:
         uid, meta = pod["metadata"]["uid"], pod["metadata"]
         run = self.runs.get(uid)
-        if run is None and pod["spec"].get("restartPolicy") == "Never":
+        if run is None:
             if pod.get("status", {}).get("phase") != "Pending":
                 return
             run = self.runs[uid] = _Run(pod, self.folder / f"{uid}.log")
@@ -213,22 +199,31 @@ class ProcessKubelet:
             self._gone(run)
             return
         code = 137
-        if not run.deleting.is_set():
+        while not run.deleting.is_set() and not self.closed.is_set():
             code = self._ran(run, argv, env)
-        text = run.log.read_bytes() if run.log.exists() else b""
-        ended = {"exitCode": code, "reason": "Completed" if code == 0 else "Error"}
-        ended |= {"startedAt": run.began or now(), "finishedAt": now()}
-        if code and run.pod["spec"]["containers"][0].get("terminationMessagePolicy") != "File":
-            ended["message"] = text[-MESSAGE_BYTES:].decode(errors="replace")
+            if run.pod["spec"].get("restartPolicy") == "Never":
+                break
+            run.restarts += 1
+            waiting = {"reason": "CrashLoopBackOff", "message": f"it ended with {code}"}
+            self._tell(run, "Running", {"waiting": waiting})
+            run.deleting.wait(1.0)
+        self._tell_end(run, code)
+
+    def _tell_end(self, run: _Run, code: int) -> None:
+        """Tell how a Pod ended; one that was to be deleted is gone then."""
         if self.closed.is_set():
             return
+        ended = {"exitCode": code, "reason": "Completed" if code == 0 else "Error"}
+        ended |= {"startedAt": run.began or now(), "finishedAt": now()}
+        if code and run.log.exists():
+            ended["message"] = run.log.read_bytes()[-MESSAGE_BYTES:].decode(errors="replace")
         self._tell(run, "Failed" if code else "Succeeded", {"terminated": ended})
         if run.deleting.is_set():
             self._gone(run)
 
     def _ran(self, run: _Run, argv: list[str], env: Mapping[str, str]) -> int:
         """Run the command; returns its exit code, 128 + n for signal n."""
-        with run.log.open("wb") as log, run.lock:
+        with run.log.open("ab") as log, run.lock:
             try:
                 run.process = subprocess.Popen(
                     argv,
@@ -246,22 +241,36 @@ class ProcessKubelet:
         self._count(1)
         if run.deleting.is_set():
             run.signal(signal.SIGTERM)
-        self._tell(run, "Running", {"running": {"startedAt": run.began}})
-        code = run.process.wait()
+        code = self._watched(run, run.process)
         self._count(-1)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.process.pid, signal.SIGKILL)  # what it left behind ends with it
         return 128 - code if code < 0 else code
+
+    def _watched(self, run: _Run, process: subprocess.Popen[bytes]) -> int:
+        """Tell that it runs, and that it is ready; returns its exit code."""
+        running = {"running": {"startedAt": run.began}}
+        probed = "readinessProbe" in run.pod["spec"]["containers"][0]
+        self._tell(run, "Running", running, ready=not probed)
+        while probed and process.poll() is None and not self.closed.is_set():
+            if READY in run.log.read_bytes():
+                self._tell(run, "Running", running)
+                break
+            self.closed.wait(0.1)
+        return process.wait()
 
     def _count(self, step: int) -> None:
         with self.counting:
             self.running += step
             self.most_running = max(self.most_running, self.running)
 
-    def _tell(self, run: _Run, phase: str, state: dict[str, Any]) -> None:
+    def _tell(
+        self, run: _Run, phase: str, state: dict[str, Any], *, ready: bool | None = None
+    ) -> None:
         """Patch the Pod's status; conditions of others stay."""
         container = run.pod["spec"]["containers"][0]
-        ready = "True" if "running" in state else "False"
+        is_ready = "running" in state if ready is None else ready
+        word = "True" if is_ready else "False"
         status = {
             "phase": phase,
             "hostIP": "127.0.0.1",
@@ -270,17 +279,17 @@ class ProcessKubelet:
             "startTime": run.began or now(),
             "conditions": [
                 {"type": "Initialized", "status": "True"},
-                {"type": "Ready", "status": ready},
-                {"type": "ContainersReady", "status": ready},
+                {"type": "Ready", "status": word},
+                {"type": "ContainersReady", "status": word},
             ],
             "containerStatuses": [
                 {
                     "name": container["name"],
                     "image": container["image"],
                     "imageID": "",
-                    "ready": ready == "True",
-                    "started": ready == "True",
-                    "restartCount": 0,
+                    "ready": is_ready,
+                    "started": "running" in state,
+                    "restartCount": run.restarts,
                     "state": state,
                 }
             ],
@@ -309,94 +318,33 @@ class ProcessKubelet:
     # -- what is run -------------------------------------------------------------------------------
 
     def _prepared(self, run: _Run) -> tuple[list[str], dict[str, str]]:
-        """Return argv and environment of the only container.
+        """Return argv and environment.
 
         Raises:
             CannotStart: what a kubelet would write into ``waiting``.
         """
-        spec = run.pod["spec"]
-        if len(spec["containers"]) != 1 or spec.get("initContainers"):
-            raise CannotStart("CreateContainerError", "this node runs Pods of one container")
-        container = spec["containers"][0]
+        container = only_container(run.pod)
         image = self.images.get(container["image"])
         if image is None:
             raise CannotStart("ErrImagePull", f"there is no image {container['image']}")
-        env = self._environment(run.pod, container)
-        words = [*(container.get("command") or ()), *(container.get("args") or ())]
+        namespace = run.pod["metadata"]["namespace"]
+        env = environment(run.pod, container, lambda name: self._config_map(namespace, name))
         own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
-        return image([expand(w, env) for w in words]), own | env
+        return image(words(container, env)), own | env
 
-    def _environment(self, pod: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
-        env: dict[str, str] = {}
-        for source in container.get("envFrom") or ():
-            reference = source["configMapRef"]
-            env |= self._config_map(pod, reference["name"], reference.get("optional", False))
-        for each in container.get("env") or ():
-            if "valueFrom" in each:
-                env[each["name"]] = _field(pod, each["valueFrom"]["fieldRef"]["fieldPath"])
-            else:
-                env[each["name"]] = expand(each.get("value", ""), env)
-        return env
-
-    def _config_map(self, pod: dict[str, Any], name: str, optional: bool) -> dict[str, str]:
-        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/configmaps/{name}"
+    def _config_map(self, namespace: str, name: str) -> dict[str, str] | None:
         try:
-            return dict(self.api.get(path).get("data") or {})
+            found = self.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
         except Refused as error:
-            if optional and error.status == 404:
-                return {}
-            raise CannotStart("CreateContainerConfigError", str(error)) from None
+            if error.status in (403, 404):  # the Node authorizer hides what is not there
+                return None
+            raise
+        return dict(found.get("data") or {})
 
-
-def _field(pod: dict[str, Any], path: str) -> str:
-    """Read ``metadata.name`` or ``metadata.annotations['a/b']``."""
-    if found := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
-        return str(pod["metadata"].get(found.group(1), {}).get(found.group(2), ""))
-    value: Any = pod
-    for part in path.split("."):
-        value = value.get(part, "") if isinstance(value, dict) else ""
-    return str(value)
-
-
-def _log_server(kubelet: ProcessKubelet, files, authority) -> ThreadingHTTPServer:
-    """Serve ``/containerLogs/<namespace>/<pod>/<container>`` to the API server alone."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-        def do_GET(self):
-            url = urlsplit(self.path)
-            verb, namespace, name = ([*url.path.split("/"), "", "", ""])[1:4]
-            for run in reversed(list(kubelet.runs.values())):
-                at = run.pod["metadata"]
-                if verb == "containerLogs" and (at["namespace"], at["name"]) == (namespace, name):
-                    text = run.log.read_bytes() if run.log.exists() else b""
-                    self._answer(200, _tail(text, parse_qs(url.query).get("tailLines")))
-                    return
-            self._answer(404, b"no such Pod on this node")
-
-        def _answer(self, code, text):
-            self.send_response(code)
-            self.send_header("Content-Type", "text/plain")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request, client_address):
-            """A caller that hung up is no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*map(str, files))
-    context.load_verify_locations(str(authority))
-    context.verify_mode = ssl.CERT_REQUIRED
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    return server
-
-
-def _tail(text: bytes, lines: list[str] | None) -> bytes:
-    return text if lines is None else b"".join(text.splitlines(keepends=True)[-int(lines[0]) :])
+    def _log_of(self, namespace: str, name: str) -> bytes | None:
+        """What a Pod wrote; the newest one of that name."""
+        for run in reversed(list(self.runs.values())):
+            at = run.pod["metadata"]
+            if (at["namespace"], at["name"]) == (namespace, name):
+                return run.log.read_bytes() if run.log.exists() else b""
+        return None

@@ -14,7 +14,8 @@ from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.kubernetes_jobs import job_name, render_job
 from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.core.errors import Exhausted, Forbidden, NotFound, Unauthenticated, WrongState
+from mien.adapters.triton_rollout import TritonRollout
+from mien.core.errors import Conflict, Exhausted, Forbidden, NotFound, Unauthenticated, WrongState
 from mien.core.tasks import Task
 from tests.contract.executors import run, task, until
 from tests.contract.kube_rest import MERGE, Refused, Rest
@@ -219,14 +220,15 @@ def granted(plane, namespace):
         plane.rest.ensure(f"{group}/namespaces/{namespace}/{kind.lower()}s", found)
 
 
-def rights(plane, namespace, account):
+def rights(plane, namespace, account, name=""):
     """Ask, as an account, what it may do in a namespace → {(group, resource, verb)}."""
     ours = Rest(plane.server, plane.certificates.authority, token=plane.token(namespace, account))
     verbs = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     found = set()
     for (group, resource), verb in itertools.product(sorted(resources(plane)), verbs):
-        name, _, part = resource.partition("/")
-        asked = {"namespace": namespace, "group": group, "resource": name, "verb": verb}
+        kind, _, part = resource.partition("/")
+        asked = {"namespace": namespace, "group": group, "resource": kind, "verb": verb}
+        asked |= {"name": name} if name else {}
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
         body["spec"] = {"resourceAttributes": asked | ({"subresource": part} if part else {})}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -249,35 +251,33 @@ def resources(plane):
     return found
 
 
-def wanted(account):
-    """What access.yaml grants an account."""
+def wanted(account, name=""):
+    """What access.yaml grants an account, on a thing of this name."""
     documents = [yaml.safe_load(t) for t in (BASE / "access.yaml").read_text().split("\n---\n")]
     roles = {
         d["roleRef"]["name"]
         for d in documents
         if d["kind"] == "RoleBinding" and account in [s["name"] for s in d["subjects"]]
     }
-    rules = [
-        r
-        for d in documents
-        if d["kind"] == "Role" and d["metadata"]["name"] in roles
-        for r in d["rules"]
-        if "resourceNames" not in r
-    ]
     return {
         (group, resource, verb)
-        for r in rules
-        for group in r["apiGroups"]
-        for resource in r["resources"]
-        for verb in r["verbs"]
+        for d in documents
+        if d["kind"] == "Role" and d["metadata"]["name"] in roles
+        for rule in d["rules"]
+        if name in rule.get("resourceNames", [name])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
     }
 
 
-@pytest.mark.parametrize("account", ["training", "generation", "mien-worker"])
+@pytest.mark.parametrize("account", ["training", "generation", "serving", "mien-worker"])
 def test_an_account_may_what_the_manifests_say_and_nothing_else(control_plane, namespace, account):
     """Every verb on every resource is asked of the server; the workers' account may nothing."""
     granted(control_plane, namespace)
-    assert rights(control_plane, namespace, account) == wanted(account)
+    for name in ("", "triton", "another"):
+        assert rights(control_plane, namespace, account, name) == wanted(account, name)
+    assert (wanted(account, "triton") == set()) is (account == "mien-worker")
 
 
 def test_the_services_role_is_enough_for_every_call(control_plane, namespace, tmp_path):
@@ -320,6 +320,76 @@ def test_pod_security_is_on_and_takes_our_pods(control_plane, namespace, tmp_pat
     pod["spec"]["containers"][0]["securityContext"] = {}
     with pytest.raises(Refused, match="PodSecurity"):
         control_plane.rest.post(path, pod, dryRun="All")
+
+
+# -- promotion -------------------------------------------------------------------------------------
+
+
+def triton(plane, namespace):
+    """A Deployment of two as in k8s/base/triton.yaml, of servers that become ready."""
+    labels = {"app": "triton"}
+    container = {
+        "name": "triton",
+        "image": "server",
+        "args": ["$(MIEN_MODELS)"],
+        "env": [{"name": "MIEN_MODELS", "value": "s3://mien/models/a"}],
+        "readinessProbe": {"httpGet": {"path": "/v2/health/ready", "port": 8000}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    spec = {
+        "replicas": 2,
+        "progressDeadlineSeconds": 5,
+        "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+    }
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "triton"}}
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    plane.rest.post(path, body | {"spec": spec})
+    return f"{path}/triton"
+
+
+def test_triton_is_rolled_over_and_stays_where_it_cannot_be(control_plane, namespace):
+    """As serving's account, with the real Deployment controller.
+
+    Every replica runs the new models when the wait ends; models that cannot be loaded leave the old
+    replicas serving, and the rollout back is seen to its end.
+    """
+    granted(control_plane, namespace)
+    path = triton(control_plane, namespace)
+    way_in = control_plane.write_kubeconfig(token=control_plane.token(namespace, "serving"))
+    rollout = TritonRollout(f"{namespace}/triton", kubeconfig=way_in, interval_s=0.1)
+    assert rollout.wait(60.0, lambda: None).models == "s3://mien/models/a"
+
+    rollout.change("", journal="one", models="s3://mien/models/b")
+    seen = rollout.wait(60.0, lambda: None)
+    assert (seen.models, seen.journal, seen.rolled) == ("s3://mien/models/b", "one", True)
+    running = [
+        e["value"]
+        for p in control_plane.pods(namespace)
+        if not p["metadata"].get("deletionTimestamp")
+        for e in p["spec"]["containers"][0]["env"]
+    ]
+    assert running == ["s3://mien/models/b"] * 2
+    with pytest.raises(Conflict):
+        rollout.change("", journal="two", models="s3://mien/models/c")
+
+    rollout.change("one", journal="three", models="s3://mien/models/bad")
+    with pytest.raises(WrongState) as caught:
+        rollout.wait(60.0, lambda: None)
+    assert caught.value.reason == "ROLLOUT_FAILED"
+    assert control_plane.rest.get(path)["status"]["availableReplicas"] == 2
+
+    rollout.change("three", journal="", models="s3://mien/models/b")
+    seen = rollout.wait(60.0, lambda: None)
+    assert (seen.models, seen.journal) == ("s3://mien/models/b", "")
+    control_plane.rest.call("DELETE", path)
+    until(lambda: control_plane.pods(namespace) == [])
 
 
 # -- the manifests ---------------------------------------------------------------------------------
