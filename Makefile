@@ -76,11 +76,14 @@ serve: $(STAMP) $(TRITON_STAMP)  ## Serve the champion: Triton and the serving s
 up: $(STAMP)  ## Start registry, generation, training, serving, MLflow, Prometheus; Ctrl-C ends all
 	$(BIN)/python -m services.up
 
+# A file's tests stay in one process, which shares what is dear to set up.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 test: $(STAMP)  ## Run the fast tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(STAMP)  ## Run the slow tests as well
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu'
 
 soak: $(STAMP)  ## Malformed messages and faults in great numbers; hours
 	FUZZ=10000 $(BIN)/python -m pytest tests/fuzz
