@@ -125,6 +125,7 @@ def test_it_serves_from_the_image_with_postgresql_and_s3(tmp_path):
         took = ", ".join(f"{s:.0f} s" for s in image.took_s.values())
         sys.stdout.write(f"\nmlflow: built in {took}, {image.size_mb():.0f} MB\n")
         bucket = bucket_url()
+        Path(sockets).chmod(0o755)  # the image's user gets to the socket
         file = image.root / "tmp" / "url"
         # As people write it, without the driver.
         file.write_text(postgres_url(sockets).replace("+psycopg", ""))
