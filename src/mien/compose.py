@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mien.core.errors import EXIT_DONE, EXIT_INTERRUPTED, Interrupted, MienError, WrongState
 from mien.core.hooks import Cancelled, OnProgress, never_cancelled, no_progress
+from mien.core.parallel import speaks_for_all
 from mien.core.ports import Executor, Generation, Models, Registry, Serving, Tracker
 from mien.core.serving import Promotion
 from mien.settings import Settings, load_settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # a service starts without what only stages need
     from mien.params.project import Params
     from mien.recognition.package import Variant
     from mien.stages.context import Context
-    from mien.stages.retrain import Doors
+    from mien.stages.retrain_doors import Doors
 
 
 def make_context(
@@ -51,7 +52,7 @@ def make_context(
     settings = load_settings(base)
     tracker: Tracker = (
         NullTracker()
-        if settings.tracking_uri == "none"
+        if settings.tracking_uri == "none" or not speaks_for_all()
         else MlflowTracker(settings.tracking_uri, spool_dir=settings.spool)
     )
     return Context(
@@ -242,7 +243,7 @@ def make_retraining(
     from mien.adapters.mlflow_links import runs_of
     from mien.adapters.retrain_branch import RetrainBranch
     from mien.params.project import load_params
-    from mien.stages.retrain import Doors
+    from mien.stages.retrain_doors import Doors
     from mien.stages.retrain_given import fetch_given
     from mien.stages.retrain_report import RunLink
 

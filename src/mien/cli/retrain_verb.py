@@ -18,7 +18,7 @@ from mien.core.errors import EXIT_REFUSED, Invalid, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from mien.core.serving import Promotion
-    from mien.stages.retrain import Doors, Outcome
+    from mien.stages.retrain_doors import Doors, Outcome
 
 
 class Alias(StrEnum):
@@ -88,8 +88,9 @@ def retrain(
     from mien.compose import RETRAININGS, make_retraining
     from mien.logs import canonical_line
     from mien.settings import load_settings
-    from mien.stages.retrain import Request, run
+    from mien.stages.retrain import run
     from mien.stages.retrain_change import Change, parse_datasets
+    from mien.stages.retrain_doors import Request
 
     here = Path.cwd()
     settings = load_settings(here)

@@ -20,8 +20,8 @@ from mien.core.errors import Unavailable
 from mien.core.serving import CHALLENGER, MODEL
 from mien.settings import load_settings
 from mien.stages import retrain
-from mien.stages.retrain import Request
 from mien.stages.retrain_change import Change
+from mien.stages.retrain_doors import Request
 from tests.integration.retrain import quick_pipeline
 from tests.integration.retrain.runner import PARAMS, ROOT, git, set_scene
 from tests.integration.serving.tiny import tiny_package
