@@ -18,6 +18,7 @@ from k8s.check.rendering import K8S, Broken, CannotRender, find_renderer, render
 from k8s.check.steps import (
     Missing,
     Wrong,
+    check_names,
     check_policies,
     check_released,
     check_schemas,
@@ -71,7 +72,9 @@ def check(manifests: Path, environ: Mapping[str, str]) -> Verdict:
 
         def render() -> str:
             renderer = find_renderer()
-            rendered.update(render_everything(renderer, Path(scratch), manifests))
+            for name, text in render_everything(renderer, Path(scratch), manifests):
+                check_names(name, text)
+                rendered[name] = text
             return f"{len(rendered)} renderings with {renderer.name}"
 
         step("render", render)

@@ -42,6 +42,19 @@ def unique_documents(rendered: Mapping[str, str]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def check_names(name: str, text: str) -> None:
+    """Refuse a rendering in which two objects share a name, or which runs nothing.
+
+    Raises:
+        Wrong: with the names.
+    """
+    names = [_name(document) for document in documents(text)]
+    if twice := {f"{kind}/{each}" for kind, each in names if names.count((kind, each)) > 1}:
+        raise Wrong(f"{name}: rendered twice: {', '.join(sorted(twice))}")
+    if not any(kind == "Deployment" for kind, _ in names):
+        raise Wrong(f"{name} renders, but runs nothing")
+
+
 def check_style(manifests: Path) -> str:
     """Lint the YAML as it is written.
 
@@ -117,14 +130,18 @@ def check_policies(environ: Mapping[str, str]) -> str:
     """Run our own policies.
 
     Raises:
-        Missing: without pytest.
+        Missing: without pytest, or what a policy needs.
         Wrong: with the tests that fail.
     """
     _in_venv("pytest")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/manifests"]
-    said = _run(command, dict(environ))
+    # That everything renders has been seen here already, and the check does not check itself.
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs"]
+    command += ["-k", "not renders", "--ignore", "tests/manifests/test_check.py"]
+    said = _run([*command, "tests/manifests"], environ)
     summary = said.strip().splitlines()[-1]
-    if "skipped" in summary or "passed" not in summary:
+    if skipped := re.findall(r"^SKIPPED \[\d+\] .*", said, re.M):
+        raise Missing("; ".join(skipped))
+    if "passed" not in summary:
         raise Wrong(said)
     return summary
 

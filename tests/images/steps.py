@@ -76,8 +76,12 @@ class Image:
 
     def healthy(self, **given: str) -> subprocess.CompletedProcess[str]:
         """Run HEALTHCHECK once."""
+        return self.run(*self.runtime.command("HEALTHCHECK"), **given)
+
+    def run(self, *command: str, **given: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in it to its end, as a Job's Pod does."""
         return subprocess.run(
-            self._found(self.runtime.command("HEALTHCHECK")),
+            self._found([*command]),
             env=self.environment(**given),
             cwd=self.moved(self.runtime.last("WORKDIR")),
             capture_output=True,

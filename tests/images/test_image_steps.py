@@ -98,6 +98,34 @@ def test_a_service_starts_serves_and_drains(services, name):
     assert services.healthy(**given).returncode == 1, "nobody is there any more"
 
 
+EVERY_MODULE = """
+import importlib, pkgutil, mien, services
+names = [
+    found.name
+    for package in (mien, services)
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+]
+lost = {}
+for name in names:
+    if name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        lost[name] = str(error)
+print(len(names), *lost)
+"""
+
+
+def test_every_module_finds_what_it_imports(services):
+    """What only developers have installed is imported by nothing that ships; workers start."""
+    done = services.run("python", "-c", EVERY_MODULE)
+    count, *lost = done.stdout.split()
+    assert int(count) > 200, done.stderr
+    assert lost == ["mien.adapters.triton_model"]  # that one runs inside Triton
+    assert services.run("python", "-m", "mien", "--help").returncode == 0
+
+
 def test_the_image_holds_no_tools_to_install_more(services):
     """No pip, no build tools, no tests: what is not there cannot be misused."""
     site = next((services.root / "opt/mien/lib").glob("python*/site-packages"))
