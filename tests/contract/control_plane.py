@@ -8,7 +8,6 @@ is skipped with the reason (``needs``), never passed.
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +20,9 @@ from typing import Any
 import pytest
 from urllib3.exceptions import HTTPError
 
-from mien.adapters.kubernetes_api import OLDEST
+from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
+from mien.adapters.kubernetes_executor import KubernetesJobExecutor
+from mien.adapters.kubernetes_profile import KubernetesProfile
 from tests.contract.cluster_certificates import Certificates
 from tests.contract.kube_rest import Refused, Rest, until
 from tests.contract.process_kubelet import ProcessKubelet
@@ -111,11 +112,11 @@ class ControlPlane:
     def _start(self) -> None:
         self._start_etcd()
         self.start_api()
-        admin = self.write_kubeconfig(self.certificates.issue("admin", "system:masters"))
-        self._start_controllers(admin)
         found = self.rest.get("/version")
         self.version = (int(found["major"]), int("".join(filter(str.isdigit, found["minor"]))))
         self.git_version = found["gitVersion"]
+        admin = self.write_kubeconfig(self.certificates.issue("admin", "system:masters"))
+        self._start_controllers(admin)
         self.kubelet = ProcessKubelet(
             self._as("system:node:node-1", "system:nodes"),
             self.folder / "node",
@@ -186,12 +187,14 @@ class ControlPlane:
         until(lambda: self._answers("/readyz"), "the API server is ready")
 
     def stop_api(self) -> None:
-        """Let the API server go away, as in an upgrade."""
-        self._stop("kube-apiserver")
+        """Let the API server go away at once, as when its machine does."""
+        self._kill("kube-apiserver")
 
     def _start_controllers(self, admin: Path) -> None:
         ports = _free_ports(2)
-        common = (f"--kubeconfig={admin}", "--leader-elect=false", "--bind-address=127.0.0.1")
+        common = [f"--kubeconfig={admin}", "--leader-elect=false", "--bind-address=127.0.0.1"]
+        if self.version < (1, 24):
+            common.append("--port=0")  # else every cluster would listen on the same one, in clear
         self._run(
             "kube-controller-manager",
             *common,
@@ -223,22 +226,16 @@ class ControlPlane:
         ready = [c for c in node["status"].get("conditions", ()) if c["type"] == "Ready"]
         return bool(ready) and ready[0]["status"] == "True" and not node["spec"].get("taints")
 
-    def _stop(self, name: str) -> None:
+    def _kill(self, name: str) -> None:
         process = self.running.pop(name)
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.kill()
+        process.wait()
 
     def close(self) -> None:
-        """End everything, the node's Pods first, etcd last."""
+        """End everything, the node's Pods first, etcd last; nobody needs its data any more."""
         self._ending.close()
         for name in reversed(list(self.running)):
-            process = self.running.pop(name)
-            process.kill()  # nobody needs its data any more
-            process.wait()
+            self._kill(name)
 
     # -- what tests ask for ------------------------------------------------------------------------
 
@@ -269,6 +266,21 @@ class ControlPlane:
         self.rest.post("/api/v1/namespaces", body | {"metadata": {"name": name, "labels": enforce}})
         self.account(name, "mien-worker")
         return name
+
+    def executor(
+        self,
+        namespace: str,
+        *,
+        kubeconfig: Path | None = None,
+        stuck_s: float = 120.0,
+        **options: Any,
+    ) -> KubernetesJobExecutor:
+        """Make an executor in a namespace; options go into its profile."""
+        given = {"image": "mien-services", "grace_s": 20, "retries": 1, "slots": 8, **options}
+        way_in = kubeconfig or self.kubeconfig
+        profile = KubernetesProfile(kubeconfig=way_in, namespace=namespace, **given)
+        api = KubernetesApi(profile, away_s=60.0, oldest=self.oldest)
+        return KubernetesJobExecutor(profile, api, stuck_s=stuck_s)
 
     def account(self, namespace: str, name: str) -> None:
         body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
@@ -335,6 +347,12 @@ def control_plane(tmp_path_factory):
         plane = ControlPlane(Path(os.environ[VARIABLE]), folder / "second")
     yield plane
     plane.close()
+
+
+@pytest.fixture
+def namespace(control_plane):
+    """A namespace of one test, under Pod Security "restricted"."""
+    return control_plane.make_namespace()
 
 
 def pytest_terminal_summary(terminalreporter):
