@@ -94,7 +94,8 @@ class _Retraining:
         resumed = self.journal.done("begin") is not None
         lock = doors.root / LOCK
         mine = lock.read_bytes() if lock.exists() else None
-        if not resumed and mine in (None, doors.branch.read(doors.branch.head, LOCK)):
+        untouched = not resumed and mine == doors.branch.read(doors.branch.head, LOCK)
+        if mine is None or untouched:
             self._take(self.tip)
         if not resumed:
             self._keep_lock()
