@@ -24,7 +24,7 @@ import pytest
 
 from tests.images.dockerfile import ROOT, Stage, fill, read
 
-MOVED = re.compile(r"(?<![\w/])/(?:opt/mien|opt/mlflow|srv/mien|srv/mlflow|var/lib/mien|tmp)(?!\w)")
+MOVED = re.compile(r"(?<!\w)/(?:opt/mien|opt/mlflow|srv/mien|srv/mlflow|var/lib/mien|tmp)(?!\w)")
 PASSED_ON = ("PIP_", "UV_", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY")
 
 

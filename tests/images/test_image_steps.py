@@ -83,7 +83,6 @@ def test_a_service_starts_serves_and_drains(services, name):
         "MIEN_SERVER_ADDRESS": address,
         "MIEN_SERVER_METRICS_ADDRESS": "none",
         "MIEN_TRITON": "none",
-        "MIEN_TRACKING_URI": f"sqlite:///{services.root}/tmp/{name}.db",
     }
     with ExitStack() as stack:
         process = stack.enter_context(services.start(**given))
