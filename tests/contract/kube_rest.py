@@ -75,10 +75,10 @@ class Rest:
     def post(self, path, body, **query):
         return self.call("POST", path, body, **query)
 
-    def ensure(self, path, body):
+    def ensure(self, path, body, **query):
         """Create what may be there already."""
         try:
-            self.post(path, body)
+            self.post(path, body, **query)
         except Refused as error:
             if error.status != 409:
                 raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy as copying
 import json
 
+import pytest
+
 from mien.adapters.carried_tasks import CarryingExecutor
 from mien.adapters.kubernetes_api import KubernetesApi
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
@@ -25,6 +27,7 @@ def twelve(params):
     return params
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster_says_the_same(control_plane, copy, smoke_params, tmp_path):
     """Every prediction to the byte; plans and results carried; never more Pods than GPUs.
 
