@@ -333,13 +333,23 @@ class ProcessKubelet:
         return image(words(container, env)), own | env
 
     def _config_map(self, namespace: str, name: str) -> dict[str, str] | None:
-        try:
-            found = self.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
-        except Refused as error:
-            if error.status in (403, 404):  # the Node authorizer hides what is not there
-                return None
-            raise
-        return dict(found.get("data") or {})
+        """Read one; None when there is none.
+
+        The Node authorizer answers 403 for what no Pod of this node names: that is so of what is
+        not there, and for a moment of what a Pod has only just named.
+        """
+        for _ in range(20):
+            try:
+                found = self.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+            except Refused as error:
+                if error.status == 404:
+                    return None
+                if error.status != 403:
+                    raise
+                self.closed.wait(0.5)
+            else:
+                return dict(found.get("data") or {})
+        return None
 
     def _log_of(self, namespace: str, name: str) -> bytes | None:
         """What a Pod wrote; the newest one of that name."""
