@@ -96,6 +96,15 @@ def test_an_unknown_field_is_found_by_the_schemas(tmp_path):
         steps.check_schemas(rendered(tmp_path, lambda spec: spec.update(replcas=3)), tmp_path)
 
 
+def test_two_objects_of_one_name_are_found():
+    """The API server would keep the last one only; and a rendering that runs nothing is empty."""
+    one = "apiVersion: v1\nkind: Service\nmetadata: {name: x}\n"
+    with pytest.raises(steps.Wrong, match="mix: rendered twice: Service/x"):
+        steps.check_names("mix", f"{one}---\n{one}")
+    with pytest.raises(steps.Wrong, match="runs nothing"):
+        steps.check_names("mix", one)
+
+
 def test_a_kind_nobody_knows_is_found(tmp_path):
     """Operators' kinds are counted apart; a kind of nobody's is an error, not a warning."""
     text = "apiVersion: apps/v9\nkind: Deploymint\nmetadata: {name: x}\n"
