@@ -97,7 +97,12 @@ def make_package(folder: Path, options: argparse.Namespace):
     spec = ClassifierSpec(options.network, EKMAN_SIX)
     exported = export_onnx(SavedModel(spec, build(spec).state_dict()))
     described = PackageSpec(
-        EKMAN_SIX, False, PreprocessSpec(detector=options.detector), 1.0, variants={"fp32": 0.0}
+        EKMAN_SIX,
+        False,
+        PreprocessSpec(detector=options.detector),
+        1.0,
+        variants={"fp32": 0.0},
+        features=exported.features,
     )
     golden = Golden(exported.golden_images, exported.golden)
     return write_package(folder, described, {"fp32": exported.model}, {"fp32": golden})

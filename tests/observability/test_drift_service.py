@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,3 +248,26 @@ def test_the_verb_tells_by_its_exit_code(serving, watch, clock, tmp_path, capsys
     assert said("--model", "expression-9")[0] == 2
     argv = ["-q", "drift", "--home", str(tmp_path), "--since", "yesterday"]
     assert run(argv) == 2
+
+
+def test_replicas_are_looked_at_together(serving, watch, clock, tmp_path, capsys, monkeypatch):
+    """Each saw too little, both together saw enough; of different models they are refused."""
+    monkeypatch.setenv("MIEN_TRACKING_URI", "none")
+    watched = watch()
+    ask(serving, pictures(30, 96))
+    watched.flush()
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "drift", other / "drift")
+    argv = ["-q", "drift", "--since", "1970-01-11", "--until", "1970-01-12", "--json"]
+    one, two = ["--home", str(tmp_path)], ["--home", str(other)]
+    assert run([*argv, *one]) == 5
+    alone = json.loads(capsys.readouterr().out)
+    run([*argv, *one, *two])
+    both = json.loads(capsys.readouterr().out)
+    assert (alone["faces"], both["faces"]) == (96, 192)
+    assert run([*argv, *one, "--home", str(tmp_path / "nowhere")]) == 5
+    capsys.readouterr()
+    held = DriftBook(tmp_path).reference("expression-1")
+    DriftBook(other).keep_reference("expression-1", replace(held, people=held.people + 1))
+    assert run([*argv, *one, *two]) == 2
+    assert "OTHER_REFERENCE" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.errors import Corrupt, NotFound
+from mien.core.errors import Conflict, Corrupt, NotFound
 from mien.evaluation.drift_reference import Reference
 from mien.evaluation.drift_window import Window
 from mien.registry.staging import disk_errors, sync
@@ -100,6 +100,28 @@ class DriftBook:
         for file in self.folder.glob("*/*.json"):
             if file.stem.isdecimal() and int(file.stem) < before:
                 file.unlink(missing_ok=True)
+
+
+def common_reference(books: Sequence[DriftBook], model: str) -> Reference:
+    """Read what the windows of several services are compared with.
+
+    Args:
+        books: of replicas; those that served another model do not count.
+        model: a hosted model.
+
+    Raises:
+        NotFound: ``NO_DRIFT_KEPT`` where none of them served it.
+        Conflict: ``OTHER_REFERENCE`` where they hold different ones under the same name.
+    """
+    mine = [book for book in books if model in book.models()] or [books[0]]
+    found = [book.reference(model) for book in mine]
+    if len({_packed(each) for each in found}) > 1:
+        raise Conflict(
+            "OTHER_REFERENCE",
+            f"{model} is not the same model in all of {', '.join(str(b.folder) for b in mine)}",
+            hint="give folders of replicas of one service",
+        )
+    return found[0]
 
 
 def _packed(reference: Reference) -> bytes:

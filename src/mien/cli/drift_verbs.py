@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +33,10 @@ def drift(
     model: Annotated[
         str, typer.Option(help="Hosted model, as expression-7; the last one that was used without.")
     ] = "",
-    home: Annotated[Path, typer.Option(help="Folder of the serving service.")] = HOME,
+    home: Annotated[
+        list[Path] | None,
+        typer.Option(help=f"Folder of the serving service, {HOME}; once for each replica."),
+    ] = None,
     alpha: Annotated[
         float, typer.Option(help="How often drift is said where there is none, at most.")
     ] = 0.01,
@@ -49,16 +53,16 @@ def drift(
     The service keeps sums for that where MIEN_SERVER_DRIFT=true. Exit code 0: no drift; 4: drift;
     5: not enough data to say.
     """
-    from mien.adapters.drift_book import DriftBook
+    from mien.adapters.drift_book import DriftBook, common_reference
     from mien.evaluation.drift import compare
     from mien.evaluation.drift_window import together
 
     with hooks(ctx):
-        book = DriftBook(home.resolve())
+        books = [DriftBook(each.resolve()) for each in home or [HOME]]
         begin, end = moment(since), moment(until)
-        name = model or _last(book)
-        reference = book.reference(name)
-        blocks, found = together(book.windows(name, begin, end))
+        name = model or _last(books)
+        reference = common_reference(books, name)
+        blocks, found = together([w for b in books for w in b.windows(name, begin, end)])
         said = compare(reference, blocks, found, alpha=alpha, faces_per_person=faces_per_person)
     if as_json:
         typer.echo(json.dumps({"model": name, "since": begin, "until": end, **said.to_json()}))
@@ -91,17 +95,17 @@ def moment(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _last(book: DriftBook) -> str:
+def _last(books: Sequence[DriftBook]) -> str:
     from mien.core.errors import NotFound
 
-    names = book.models()
+    names = [name for book in books for name in book.models()[-1:]]
     if not names:
         raise NotFound(
             "NO_DRIFT_KEPT",
-            f"nothing was kept of what was served: {book.folder} does not exist",
+            f"nothing was kept of what was served: {books[0].folder} does not exist",
             hint="start serving with MIEN_SERVER_DRIFT=true; --home names its folder",
         )
-    return names[-1]
+    return names[0]
 
 
 def _tell(name: str, said: Drift) -> None:
