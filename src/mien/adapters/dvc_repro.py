@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +20,21 @@ from pathlib import Path
 
 import psutil
 
-from mien.core.errors import EXIT_PERMANENT, EXIT_USER, Corrupt, Interrupted, Unavailable
+from mien.core.errors import (
+    EXIT_PERMANENT,
+    EXIT_USER,
+    Corrupt,
+    Interrupted,
+    MienError,
+    Unavailable,
+    WrongState,
+)
 from mien.core.hooks import Cancelled, never_cancelled
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
+_KINDS: dict[int | None, type[MienError]] = {EXIT_USER: WrongState, EXIT_PERMANENT: Corrupt}
 TAIL = 4000
 
 
@@ -48,8 +58,9 @@ def repro(
         start: starts the process.
 
     Raises:
-        Interrupted: when cancelled. Unavailable: ``PIPELINE`` when a stage failed; it may be
-            retried. Corrupt: ``PIPELINE`` when it will fail again.
+        MienError: ``PIPELINE`` when a stage failed, with its exit code: WrongState is the user's,
+            Corrupt will fail again, Unavailable may be retried.
+        Interrupted: when cancelled.
     """
     end_leftover(noted)
     noted.parent.mkdir(parents=True, exist_ok=True)
@@ -116,14 +127,14 @@ def _signal(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-def _failed(logged: Path) -> Unavailable | Corrupt:
+def _failed(logged: Path) -> MienError:
     """Say what the failing stage said; DVC passes on no exit code but in words."""
     text = logged.read_text(encoding="utf-8", errors="replace")[-TAIL:]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "error: " in line.lower()] or lines[-1:]
     said = " | ".join(dict.fromkeys(errors))[-900:] or "it said nothing"
-    permanent = any(f"exited with {code}" in text for code in (EXIT_USER, EXIT_PERMANENT))
-    kind = Corrupt if permanent else Unavailable
+    codes = re.findall(r"exited with (\d+)", text)
+    kind = _KINDS.get(int(codes[-1]) if codes else None, Unavailable)
     return kind(
         "PIPELINE",
         f"dvc repro failed: {said}",

@@ -53,6 +53,8 @@ class PullRequests:
     def of_branch(self, head: str, onto: str, title: str) -> int:
         """Return the number of the open pull request of a branch; opens one where there is none.
 
+        Returns 0 where the branch has nothing that could be merged.
+
         Args:
             head: the branch.
             onto: that it shall be merged into.
@@ -63,7 +65,10 @@ class PullRequests:
         asked = {"head": f"{owner}:{head}", "base": onto, "state": "open"}
         found = self._ask("GET", place, query=asked)
         if not found:
-            found = [self._ask("POST", place, {"title": title, "head": head, "base": onto})]
+            try:
+                found = [self._ask("POST", place, {"title": title, "head": head, "base": onto})]
+            except Invalid:  # nothing to merge
+                return 0
         return int(found[0]["number"])
 
     def _all(self, place: str) -> list[Mapping[str, Any]]:

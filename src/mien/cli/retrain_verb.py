@@ -14,7 +14,7 @@ import typer
 
 from mien.cli.serving_verbs import HOME, serving
 from mien.cli.session import hooks, options_of
-from mien.core.errors import EXIT_REFUSED, Invalid, Unauthenticated, Unavailable
+from mien.core.errors import EXIT_REFUSED, Invalid, Unauthenticated, Unavailable, WrongState
 
 if TYPE_CHECKING:
     from mien.core.serving import Promotion
@@ -126,7 +126,14 @@ def retrain(
             progress=given.progress,
             cancelled=given.cancelled,
         )
-        outcome = run(doors, request)
+        try:
+            outcome = run(doors, request)
+        except WrongState as error:
+            if error.reason != "GATE_REFUSED":
+                raise
+            # The challenger is moved, and the gate of serving has said no to the champion.
+            typer.echo(f"{error.message}; {error.hint}")
+            raise typer.Exit(EXIT_REFUSED) from None
     _tell(outcome, outputs)
     if outcome.state == "refused":
         raise typer.Exit(EXIT_REFUSED)
@@ -182,6 +189,8 @@ def _comment(doors: Doors, asked: str, text: str, token_file: Path | None) -> st
     if asked == "auto" and not branch.tip():  # refused, and never pushed before: nothing to merge
         return ""
     number = found.of_branch(branch.onto, branch.branch, title) if asked == "auto" else int(asked)
+    if not number:
+        return ""
     return found.comment(number, f"mien-retrain {branch.onto}", _with_pictures(text, doors))
 
 

@@ -14,10 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mien.core.digest import digest_bytes, digest_of
 from mien.core.errors import Interrupted, Unavailable, WrongState
 from mien.core.ports import Models
 from mien.core.serving import CHALLENGER, CHAMPION, MODEL, GateCheck, ModelInfo
+from mien.params.project import parse_params
 from mien.recognition.package import Package
 from mien.registry.layout import INFO
 from mien.stages import verify
@@ -26,7 +29,7 @@ from mien.stages.retrain_change import ParamsFile, changed_text
 from mien.stages.retrain_doors import Doors, Outcome, Request
 from mien.stages.retrain_journal import Journal
 from mien.stages.retrain_package import package_of, registered_package
-from mien.stages.retrain_report import FOLDER, Facts, write_report
+from mien.stages.retrain_report import FOLDER, Facts, without_pictures, write_report
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,11 @@ def run(doors: Doors, request: Request) -> Outcome:
         WrongState: ``NO_GATE``, ``NO_MODEL_REGISTRY``. Interrupted: when cancelled.
     """
     params = ParamsFile(doors.root / PARAMS, doors.folder)
+    _models(doors.context())
     before = params.original()
     after = changed_text(before, request.change)
+    if parse_params(yaml.safe_load(after)).gate.set is None:
+        raise _no_gate()
     tip = doors.branch.tip()
     key = digest_of([doors.branch.head, doors.branch.onto, request.change.lines(), after])[:16]
     journal = Journal(doors.folder / key)
@@ -129,7 +135,7 @@ class _Retraining:
             return self._refuse(context, gate, failed)
         self._step("push", lambda: {"objects": self.doors.data.push().objects}, once=True)
         report = self._report(context, gate, "promoted")
-        commit = self._commit(report)
+        commit = self._commit(report, gate)
         info = self._challenge(models, context, package, gate, commit)
         outcome = Outcome("promoted", report, info.name, commit)
         if self.request.promote == CHAMPION:
@@ -191,11 +197,7 @@ class _Retraining:
             if not same:
                 gate, variant = self.doors.gate()
                 if gate is None:
-                    raise WrongState(
-                        "NO_GATE",
-                        "params.gate.set names no faces to judge a challenger on",
-                        hint="name a preprocessed set that nothing was trained or selected on",
-                    )
+                    raise _no_gate()
                 before = registered_package(context, models, against) if against else None
                 checks = gate(package, variant, before)
             return {
@@ -228,7 +230,7 @@ class _Retraining:
         folder = self.journal.file.parent / "report"
         return write_report(context, facts, folder)
 
-    def _commit(self, report: Path) -> str:
+    def _commit(self, report: Path, gate: Mapping[str, Any]) -> str:
         """Push the commit that names the data; found again where it was pushed unrecorded."""
         root, branch = self.doors.root, self.doors.branch
         if self.tip and branch.key_of(self.tip) == self.key:
@@ -241,6 +243,9 @@ class _Retraining:
                 path = str(file.relative_to(root))
                 if file.is_file() and not path.startswith(f"{FOLDER}/"):
                     files[path] = file
+        head = branch.head
+        if gate["same"] and all(branch.read(head, p) == f.read_bytes() for p, f in files.items()):
+            return head  # what is retrained is what was merged: there is nothing to add to it
         files |= {f"{FOLDER}/{p.name}": p for p in sorted(report.parent.iterdir())}
         lines = [f"Retrain {branch.branch}", "", *self.request.change.lines()]
         message = "\n".join(lines).strip()
@@ -261,7 +266,7 @@ class _Retraining:
         commit: str,
     ) -> ModelInfo:
         """Register the model and point the challenger at it, while the branch is still ours."""
-        if self.doors.branch.tip() != commit:
+        if self.doors.branch.tip() != self.tip:
             raise Unavailable(
                 "SUPERSEDED",
                 f"{self.doors.branch.onto} has moved on since this retraining was committed",
@@ -298,6 +303,8 @@ class _Retraining:
         if self.request.pull_request:
             done = f"\nThe challenger is now **{outcome.model}**.\n" if outcome.model else ""
             text = outcome.report.read_text(encoding="utf-8") + done
+            if outcome.state == "refused":  # its pictures were not pushed
+                text = without_pictures(text)
             asked = self.request.pull_request
             self.journal.once(
                 "comment",
@@ -329,6 +336,14 @@ def _models(context: Context) -> Models:
             hint="set MIEN_TRACKING_URI to an MLflow database or server",
         )
     return context.models
+
+
+def _no_gate() -> WrongState:
+    return WrongState(
+        "NO_GATE",
+        "params.gate.set names no faces to judge a challenger on",
+        hint="name a preprocessed set that nothing was trained or selected on",
+    )
 
 
 def _pointed(models: Models, alias: str) -> ModelInfo | None:

@@ -7,6 +7,7 @@ let the model pass or not.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,11 @@ def write_report(context: Context, facts: Facts, folder: Path) -> Path:
     with whole(file) as temporary:
         temporary.write_text("\n\n".join(p for p in parts if p) + "\n", encoding="utf-8")
     return file
+
+
+def without_pictures(text: str) -> str:
+    """Return a report without its pictures, for where these are not to be had."""
+    return re.sub(r"!\[[^]]*\]\([^)]*\)\n*", "", text)
 
 
 def _head(context: Context, facts: Facts) -> str:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mien.adapters.dvc_repro import end_leftover, repro
-from mien.core.errors import Corrupt, Interrupted, Unavailable
+from mien.core.errors import Corrupt, Interrupted, Unavailable, WrongState
 
 WITHIN_S = 60.0
 
@@ -32,7 +32,7 @@ def wait_for(file):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("code", "kind"), [(1, Unavailable), (2, Corrupt), (42, Corrupt)])
+@pytest.mark.parametrize(("code", "kind"), [(1, Unavailable), (2, WrongState), (42, Corrupt)])
 def test_a_failing_stage_is_told_with_what_it_said(tmp_path, code, kind):
     """What will fail again is told from what may be retried."""
     place = project(tmp_path, f"echo 'mien: error: no faces [EMPTY]'; exit {code}")
