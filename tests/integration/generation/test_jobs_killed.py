@@ -80,6 +80,7 @@ def test_stopped_and_cancelled_it_keeps_its_shards(service):
     for job in service.jobs.watch(name):
         now = {p.name: p.stat().st_mtime_ns for p in shards.glob("[0-9]*")}
         assert all(now.get(shard, made) == made for shard, made in kept.items())  # none again
-    assert job.state == "SUCCEEDED", job.failure
-    assert job.tries >= 2
-    assert versions(service) == {"stopped": job.result["version"]["digest"]}
+        last = job
+    assert last.state == "SUCCEEDED", last.failure
+    assert last.tries >= 2
+    assert versions(service) == {"stopped": last.result["version"]["digest"]}
