@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.promotion_store import EMPTY
+from mien.adapters.promotion_store import ModelStore
+from mien.adapters.triton_repository import HostSpec, model_config
 from mien.adapters.triton_rollout import MODELS
+from mien.core.expression import EKMAN_SIX
+from mien.core.preprocess import PreprocessSpec
+from mien.recognition.package import PackageSpec
 from mien.settings import SECRETS_DIR, Settings, load_settings, unknown_variables
 from services.chassis.readiness import LIVENESS
 from services.chassis.settings import PORTS, ServerSettings
@@ -132,6 +136,62 @@ def test_workloads_survive_a_drained_node(everything):
             assert pod["terminationGracePeriodSeconds"] > drain_s, name(workload)
 
 
+def test_triton_has_time_for_the_calls_that_it_has_taken(everything):
+    """Its own patience ends before the kubelet's."""
+    workload, container = next(
+        (w, c) for w, c in containers(everything) if w["metadata"]["name"] == "triton"
+    )
+    (said,) = [a for a in container["args"] if a.startswith("--exit-timeout-secs=")]
+    grace_s = workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace_s > int(said.partition("=")[2])
+
+
+def test_the_namespace_enforces_what_pods_promise(everything):
+    """Pod Security `restricted` is the cluster's law, not our intention."""
+    (namespace,) = [d for d in everything if d["kind"] == "Namespace"]
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_gpus_are_asked_for_where_the_code_uses_them(everything):
+    """Workers' Jobs; what Triton serves is configured for processors."""
+    config = model_config(tiny(), "expression-1", "", HostSpec(backend="onnxruntime"))
+    assert "KIND_CPU" in config
+    for workload, container in containers(everything):
+        assert not any("gpu" in key for key in container["resources"]["limits"]), name(workload)
+
+
+def tiny():
+    """A model's description."""
+    spec = PreprocessSpec(size_px=64)
+    return PackageSpec(EKMAN_SIX, affect=False, preprocess=spec, temperature=1.0)
+
+
+def test_tracking_is_in_postgresql_and_its_artefacts_in_s3(everything):
+    """Neither in the Pod: the address of the one is a secret, of the other a bucket."""
+    told = environment(everything, "mlflow")
+    assert told["MIEN_MLFLOW_ARTIFACTS"].startswith("s3://")
+    workload = next(w for w in workloads(everything) if w["metadata"]["name"] == "mlflow")
+    (secrets,) = [v for v in workload["spec"]["template"]["spec"]["volumes"] if "secret" in v]
+    (mount,) = [
+        m
+        for m in workload["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        if m["name"] == secrets["name"]
+    ]
+    keys = {i["path"] for i in secrets["secret"]["items"]}
+    for variable in ("MIEN_MLFLOW_BACKEND_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        folder, _, file = told[variable].rpartition("/")
+        assert (folder, file in keys) == (mount["mountPath"], True)
+
+
+@pytest.mark.parametrize("workload", ["serving", "triton", "mlflow", "postgres"])
+def test_who_needs_one_secret_sees_no_other(everything, workload):
+    """Keys of the Secret are named one by one."""
+    found = next(w for w in workloads(everything) if w["metadata"]["name"] == workload)
+    for volume in found["spec"]["template"]["spec"]["volumes"]:
+        if "secret" in volume and volume["secret"]["secretName"] == "mien":
+            assert volume["secret"]["items"], volume
+
+
 def test_clients_can_spread_their_calls(everything):
     """Services of gRPC are headless: behind a virtual address one connection meets one replica."""
     for document in everything:
@@ -185,12 +245,16 @@ def test_services_start_with_what_they_are_told(everything, service, monkeypatch
 
 
 def test_promotion_and_triton_mean_the_same_place(everything):
-    """The service promotes to where Triton looks, and calls the replicas at their own port."""
+    """The service calls the replicas at their own port; what they serve only promotion says.
+
+    Were it in the manifest, applying that again would take the champion away.
+    """
     told = environment(everything, "serving")
     triton = next(c for w, c in containers(everything) if w["metadata"]["name"] == "triton")
     assert f"--model-repository=$({MODELS})" in triton["args"]
-    models = environment(everything, "triton")[MODELS]
-    assert models == f"{told['MIEN_TRITON_MODELS']}/{EMPTY}"
+    assert "--model-control-mode=none" in triton["args"]
+    assert MODELS not in environment(everything, "triton")
+    assert ModelStore(told["MIEN_TRITON_MODELS"]).url.startswith("s3://")
     port = next(p["containerPort"] for p in triton["ports"] if p["name"] == "grpc")
     assert told["MIEN_TRITON"] == f"dns:///triton:{port}"
 
@@ -265,6 +329,57 @@ def test_everything_is_denied_first(everything):
     allowed = str(policies)
     for workload in workloads(everything):
         assert workload["metadata"]["name"] in allowed
+
+
+def test_everybody_reaches_whom_they_are_told_of(everything):
+    """Each address that a container is given is allowed by the policies of both ends."""
+    policies = [d["spec"] for d in everything if d["kind"] == "NetworkPolicy"]
+    labels = {
+        w["metadata"]["name"]: w["spec"]["template"]["metadata"]["labels"]
+        for w in workloads(everything)
+    }
+    labels["worker"] = {"app.kubernetes.io/managed-by": "mien"}
+    # The tracker's address is in the map of all services; these are who reads it.
+    asked = {("serving", "mlflow", "5000"), ("worker", "mlflow", "5000")}
+    for client, container in containers(everything):
+        for each in container.get("env", ()):
+            found = re.findall(r"//(\w+):(\d+)$", each["value"])
+            asked |= {(client["metadata"]["name"], *target) for target in found}
+    assert {("serving", "triton", "8001"), ("generation", "registry", "7101")} <= asked
+    for client, server, port in asked:
+        out = allowed(policies, "egress", labels[client], labels[server], int(port))
+        into = allowed(policies, "ingress", labels[server], labels[client], int(port))
+        assert out, f"{client} may not call {server}:{port}"
+        assert into, f"{server}:{port} takes no calls from {client}"
+    assert not allowed(policies, "egress", labels["triton"], labels["postgres"], 5432)
+    assert not allowed(policies, "ingress", labels["postgres"], labels["serving"], 5432)
+
+
+def allowed(policies, way, mine, theirs, port):
+    """Whether a Pod's policies let it call (egress) or be called (ingress) inside the namespace."""
+    peers = "to" if way == "egress" else "from"
+    return any(
+        selected(policy["podSelector"], mine)
+        and any(p["port"] == port for p in rule.get("ports", ()))
+        and any(
+            selected(peer["podSelector"], theirs) for peer in rule[peers] if "podSelector" in peer
+        )
+        for policy in policies
+        for rule in policy.get(way, ())
+        if peers in rule
+    )
+
+
+def selected(selector, labels):
+    """Whether a label selector means a Pod."""
+    for key, value in selector.get("matchLabels", {}).items():
+        if labels.get(key) != value:
+            return False
+    for each in selector.get("matchExpressions", ()):
+        found = labels.get(each["key"]) in each["values"]
+        if found is not (each["operator"] == "In"):
+            return False
+    return True
 
 
 def test_no_secret_is_written_down():

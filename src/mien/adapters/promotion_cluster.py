@@ -34,7 +34,7 @@ from mien.adapters.promotion_steps import (
     registry_of,
     served_of,
 )
-from mien.adapters.promotion_store import Catalogue, ModelStore
+from mien.adapters.promotion_store import EMPTY, Catalogue, ModelStore
 from mien.adapters.serving_state import Served, State, StateFile
 from mien.adapters.triton_fleet import TritonFleet
 from mien.adapters.triton_repository import HostSpec, render_front, render_model
@@ -327,6 +327,8 @@ class ClusterPromoter:
         catalogue = self.follower.catalogue(seen)
         if catalogue.champion is None:
             self.store.make_empty()
+        if not seen.models:  # just applied: Triton waits to be told of any repository
+            self.rollout.change("", models=self.store.address(EMPTY))
         if version is None or self.models is None:
             return
         self._rest = (time.monotonic() + self._rest[1], min(2 * self._rest[1], MAX_REST_S))

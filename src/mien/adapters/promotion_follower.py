@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mien.adapters.promotion_steps import fetch_package, package_folder
-from mien.adapters.promotion_store import Catalogue, ModelStore
+from mien.adapters.promotion_store import EMPTY, Catalogue, ModelStore
 from mien.adapters.serving_state import Served, State
 from mien.adapters.triton_fleet import TritonFleet
 from mien.adapters.triton_rollout import Deployed, TritonRollout
@@ -124,5 +124,5 @@ class Follower:
 
 
 def name_of(seen: Deployed) -> str:
-    """Name of the promoted repository that Triton is told to serve from."""
-    return seen.models.rstrip("/").rpartition("/")[2]
+    """Name of the promoted repository that Triton is told to serve from; ``empty`` at first."""
+    return seen.models.rstrip("/").rpartition("/")[2] or EMPTY

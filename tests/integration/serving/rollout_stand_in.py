@@ -146,19 +146,16 @@ class Rollout:
     """The Deployment, its controller, its Pods; and the faults to commit.
 
     Args:
-        models: what MIEN_MODELS shall be at first.
         replicas: that shall run.
         make: (repository, address, arguments) → a Pod.
     """
 
-    def __init__(self, folder, models, *, replicas=3, make=None):
+    def __init__(self, folder, *, replicas=3, make=None):
         self.make = make or (lambda repository, address, _: TritonLike(repository, address))
         self.object = triton_manifest()
         self.object["metadata"] |= {"namespace": "mien", "generation": 1, "resourceVersion": "1"}
         self.object["spec"]["replicas"] = replicas
         self.object["spec"]["progressDeadlineSeconds"] = 60
-        env = self.container()["env"]
-        next(e for e in env if e["name"] == "MIEN_MODELS")["value"] = models
         self.object["status"] = {}
         self.pods = []  # [{"template", "pod", "address", "since"}]
         self.lock = threading.RLock()
@@ -185,7 +182,8 @@ class Rollout:
 
     @property
     def models(self):
-        return next(e["value"] for e in self.container()["env"] if e["name"] == "MIEN_MODELS")
+        env = self.container().get("env", ())
+        return next((e["value"] for e in env if e["name"] == "MIEN_MODELS"), "")
 
     @property
     def journal(self):
@@ -220,7 +218,8 @@ class Rollout:
         template = json.dumps(self.object["spec"]["template"], sort_keys=True)
         wanted = self.object["spec"]["replicas"]
         for each in self.pods:
-            if not each["ready"] and not self.never_ready(each["models"]) and each["pod"].ready():
+            held = not each["models"] or self.never_ready(each["models"])
+            if not each["ready"] and not held and each["pod"].ready():
                 each["ready"], self.moved = True, time.monotonic()
         new = [p for p in self.pods if p["template"] == template]
         old = [p for p in self.pods if p["template"] != template]
@@ -236,7 +235,8 @@ class Rollout:
     def start(self, template):
         address = f"127.0.0.{next(self.numbers)}:{self.port}"
         arguments = [a.replace("$(MIEN_MODELS)", self.models) for a in self.container()["args"]]
-        pod = self.make(self.models, address, arguments)
+        # Without a repository it starts again and again; here it is not started at all.
+        pod = self.make(self.models, address, arguments) if self.models else None
         made = {"template": template, "pod": pod, "address": address, "ready": False}
         self.pods.append(made | {"models": self.models})
         self.moved = time.monotonic()
@@ -244,7 +244,8 @@ class Rollout:
     def end(self, each):
         self.pods.remove(each)
         self.moved = time.monotonic()
-        threading.Thread(target=each["pod"].stop, daemon=True).start()
+        if each["pod"] is not None:
+            threading.Thread(target=each["pod"].stop, daemon=True).start()
 
     def tell(self, template, wanted):
         new = [p for p in self.pods if p["template"] == template]
@@ -292,7 +293,7 @@ class Rollout:
             if "spec" in body:
                 (given,) = body["spec"]["template"]["spec"]["containers"]
                 assert given["name"] == self.container()["name"]
-                env = {e["name"]: e for e in self.container()["env"]}
+                env = {e["name"]: e for e in self.container().get("env", ())}
                 for each in given["env"]:
                     env[each["name"]] = each
                 self.container()["env"] = list(env.values())
@@ -308,7 +309,8 @@ class Rollout:
         self.server.shutdown()
         self.server.server_close()
         for each in self.pods:
-            each["pod"].stop()
+            if each["pod"] is not None:
+                each["pod"].stop()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -46,8 +46,7 @@ class Site:
     def __init__(self, folder, models, **given):
         self.folder, self.models = folder, models
         self.store = ModelStore(str(folder / "models"))
-        self.store.make_empty()
-        self.rollout = Rollout(folder, self.store.address(EMPTY), **given)
+        self.rollout = Rollout(folder, **given)
         self.made = []
 
     def promoter(self, name, **given):
@@ -284,6 +283,13 @@ def test_a_new_cluster_serves_the_registrys_champion(site, registered):
     until(lambda: promoter.problem() is None and not site.rollout.journal)
     assert site.answers("2")
     assert promoter.serving.problem() is None
+
+
+def test_a_cluster_without_a_champion_waits_for_one(site, promoter):
+    """Just applied, Triton is told of an empty repository; what is missing is said."""
+    until(lambda: site.rollout.models == site.store.address(EMPTY) and site.rollout.settled())
+    until(lambda: promoter.problem() is None)
+    assert "NO_CHAMPION" in promoter.serving.problem()
 
 
 def test_an_alias_that_somebody_moved_is_a_conflict_and_undone(site, promoter):
