@@ -82,12 +82,11 @@ def test_a_manifest_that_does_not_render_fails(tmp_path, capsys):
 
 
 def rendered(scratch, edit):
-    """Render the base with no component after an edit of every Deployment."""
+    """Render the base and edit one Deployment of it; returns that one."""
     found = documents(render_combination(renderer(), scratch, ()))
-    for document in found:
-        if document["kind"] == "Deployment":
-            edit(document["spec"])
-    return {"broken": yaml.safe_dump_all(found)}
+    document = next(d for d in found if d["kind"] == "Deployment")
+    edit(document["spec"])
+    return {"broken": yaml.safe_dump(document)}
 
 
 def test_an_unknown_field_is_found_by_the_schemas(tmp_path):
