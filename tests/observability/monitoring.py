@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "k8s" / "components" / "monitoring"
@@ -67,4 +70,19 @@ def selectors(expression):
     for metric, inside in re.findall(r"([A-Za-z_:][A-Za-z0-9_:]*)\{([^}]*)\}", expression):
         for label, text in re.findall(r"(\w+)\s*=~?\s*\"([^\"]*)\"", inside):
             found.append((metric, label, text.split("|")))
+    return found
+
+
+def program(name):
+    """Find a program of Debian's Prometheus: on PATH, or beside what MIEN_PROMETHEUS names.
+
+    Without it the test is skipped aloud, and fails where CHECK_STRICT is set.
+    """
+    given = os.environ.get("MIEN_PROMETHEUS")
+    found = shutil.which(name, path=str(Path(given).parent) if given else None)
+    if found is None:
+        why = f"{name} is not on PATH (Debian: apt install prometheus)"
+        if os.environ.get("CHECK_STRICT"):
+            pytest.fail(f"CHECK_STRICT is set, and {why}")
+        pytest.skip(f"SKIPPED {name}: {why}")
     return found

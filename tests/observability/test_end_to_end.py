@@ -32,7 +32,7 @@ from mien.wire.training_client import TrainingClient
 from services.up.parts import prometheus_part
 from tests.integration.conftest import project  # noqa: F401  a fixture
 from tests.integration.serving.conftest import TRITON
-from tests.observability.monitoring import RULES, alerts, names, queries
+from tests.observability.monitoring import RULES, alerts, names, program, queries
 from tests.observability.watched import encoded, pictures, watched_package
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,22 +41,17 @@ WAIT_S = 300.0
 
 @pytest.fixture
 def prometheus(monkeypatch):
-    """Debian's Prometheus on PATH, or where MIEN_PROMETHEUS says; skips loudly without it."""
-    given = os.environ.get("MIEN_PROMETHEUS")
-    if given:
-        monkeypatch.setenv("PATH", f"{Path(given).parent}{os.pathsep}{os.environ['PATH']}")
-    if shutil.which("prometheus") is None:
-        pytest.skip("SKIPPED Prometheus: not on PATH (Debian: apt install prometheus)")
+    """Debian's Prometheus, where `make up` finds it."""
+    folder = Path(program("prometheus")).parent
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
 def test_the_settings_are_prometheus_own(prometheus, tmp_path):
     """What `make up` writes is what promtool calls good, rules included."""
-    if (promtool := shutil.which("promtool")) is None:
-        pytest.skip("SKIPPED promtool: not on PATH (Debian: apt install prometheus)")
     part = prometheus_part(tmp_path, {"registry": "127.0.0.1:7201"}, rules=RULES)
     assert part is not None
     done = subprocess.run(
-        [promtool, "check", "config", "prometheus.yml"],
+        [program("promtool"), "check", "config", "prometheus.yml"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

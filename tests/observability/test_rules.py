@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from services.up.parts import alerts as groups_of
-from tests.observability.monitoring import RULES, alerts
+from tests.observability.monitoring import RULES, alerts, program
 
 CASES = Path(__file__).with_name("alerts.test.yaml")
 
@@ -20,10 +19,7 @@ CASES = Path(__file__).with_name("alerts.test.yaml")
 @pytest.fixture
 def promtool(tmp_path):
     """Runs promtool in a folder with the rules and their cases; skips loudly without it."""
-    given = os.environ.get("MIEN_PROMETHEUS")  # its promtool lies beside it
-    found = shutil.which("promtool", path=str(Path(given).parent) if given else None)
-    if found is None:
-        pytest.skip("SKIPPED promtool: not on PATH (Debian: apt install prometheus)")
+    found = program("promtool")
     (tmp_path / "rules.yml").write_text(json.dumps(groups_of(RULES)))
     shutil.copy(CASES, tmp_path / "cases.yml")
 
