@@ -243,7 +243,7 @@ def test_a_job_says_what_the_cluster_must_know(tmp_path):
     job = render_job([Task("k", ("train-generator", "identities"), "s3://b/done")], given)
     pod = job["spec"]["template"]["spec"]
     container = pod["containers"][0]
-    assert container["command"][:3] == ["torchrun", "--standalone", "--nproc-per-node=4"]
+    assert container["command"] == ["python", "-m", "mien.cli.crew", "4"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"

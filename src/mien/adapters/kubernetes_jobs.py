@@ -166,7 +166,7 @@ def _container(
 
 def _command(gpus: int) -> list[str]:
     if gpus > 1:
-        return ["torchrun", "--standalone", f"--nproc-per-node={gpus}", "-m", "mien"]
+        return ["python", "-m", "mien.cli.crew", str(gpus)]  # torchrun, its exit codes kept
     return ["python", "-m", "mien"]
 
 

@@ -20,7 +20,8 @@ class Shape(BaseModel):
     Attributes:
         cpu: cores, ``"4"`` or ``"500m"``.
         memory: ``"8Gi"``.
-        gpus: devices of one Pod; more than one means ``torchrun --standalone`` inside it.
+        gpus: devices of one Pod; more than one means as many processes, started as by
+            ``torchrun --standalone`` (``mien.cli.crew``).
         deadline_s: seconds after which the cluster ends the Job; None = never.
     """
 

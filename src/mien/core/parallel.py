@@ -73,3 +73,8 @@ def _end_with(wanted: Connection) -> None:
     with suppress(EOFError, OSError):
         wanted.recv_bytes()
     os._exit(1)
+
+
+def speaks_for_all() -> bool:
+    """Whether this process writes what its crew, as ``torchrun`` starts one, has made together."""
+    return int(os.environ.get("RANK", "0")) == 0

@@ -19,6 +19,7 @@ from mien.core.digest import digest_of
 from mien.core.errors import Invalid, NotFound
 from mien.core.expression import Expression, parse_expressions
 from mien.core.hooks import Progress
+from mien.core.parallel import speaks_for_all
 from mien.core.ports import Tracker
 from mien.core.preprocess import PreprocessSpec
 from mien.core.tasks import RunData
@@ -131,7 +132,11 @@ def train_one(context: Context, recipe: Recipe) -> Generator:
     seen = [each.digest for each in learned]
     work = context.cache / "generators" / digest_of([recipe.digest, seen, code])
     if not (work / "generator").exists():
-        _train(context, recipe, data, learned, teacher, work)
+        trained = _train(context, recipe, data, learned, teacher, work)
+        if not speaks_for_all():
+            return trained
+    if not speaks_for_all():
+        return load_generator(work / "generator", recipe.preset.engine)
     with disk_errors(out):
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(work, out, ignore=shutil.ignore_patterns("checkpoint"))
@@ -177,7 +182,8 @@ def _train(
     learned: Sequence[LearnedFaces],
     teacher: TrainedScorer | None,
     work: Path,
-) -> None:
+) -> Generator:
+    """Train; of several processes the first one writes."""
     tracker = context.tracker
     title = f"generator {recipe.name}"
     run = tracker.start(context.params.experiment, title)
@@ -213,10 +219,12 @@ def _train(
         preprocess=asdict(recipe.spec),
         figures=figures,
     )
-    with disk_errors(work):
-        write_json(work / "history.json", [dict(h) for h in trained.history])
-        save_generator(work / "generator", generator)
+    if speaks_for_all():
+        with disk_errors(work):
+            write_json(work / "history.json", [dict(h) for h in trained.history])
+            save_generator(work / "generator", generator)
     tracker.finish(run, _record(recipe, learned, figures, work))
+    return generator
 
 
 @dataclass(slots=True)
