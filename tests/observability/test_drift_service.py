@@ -121,11 +121,14 @@ def test_a_window_survives_a_restart_and_old_ones_go(serving, watch, clock, tmp_
     first = watch()
     ask(serving, pictures(10, 100))
     first.close()
+    half_written = tmp_path / "drift" / "expression-1" / ".864000.json.1"
+    half_written.write_text("{")
     second = watch()
     ask(serving, pictures(11, 64))
     second.flush()
     (window,) = book.windows("expression-1")
     assert sum(b.faces for b in window.blocks) == 96 + 64
+    assert not half_written.exists()
     assert window.found.sum() == 164
     for _ in range(5):
         clock.now += DAY
@@ -244,6 +247,9 @@ def test_the_verb_tells_by_its_exit_code(serving, watch, clock, tmp_path, capsys
     code, told = said(days=5)
     assert code == 5
     assert "not enough data" in told.out
+    monkeypatch.chdir(tmp_path)  # no repository: nothing can be retrained, and that is the answer
+    assert said("--retrain", days=1)[0] not in (0, 4)
+    assert said("--retrain")[0] == 0  # no drift, no retraining
     assert said("--alpha", "0")[0] == 2
     assert said("--model", "expression-9")[0] == 2
     argv = ["-q", "drift", "--home", str(tmp_path), "--since", "yesterday"]

@@ -47,6 +47,8 @@ class DriftBook:
             if (folder / REFERENCE).is_file() and (folder / REFERENCE).read_bytes() != data:
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            for half_written in folder.glob(".*"):  # by a process that was killed
+                half_written.unlink(missing_ok=True)
             _replace(folder / REFERENCE, data)
 
     def reference(self, model: str) -> Reference:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.serving_verbs import HOME
-from mien.cli.session import hooks
+from mien.cli.session import Options, hooks, options_of
 
 if TYPE_CHECKING:
     from mien.adapters.drift_book import DriftBook
@@ -71,7 +71,7 @@ def drift(
     if said.verdict == "not_enough_data":
         raise typer.Exit(EXIT_NOT_ENOUGH)
     if said.verdict == "drift":
-        raise typer.Exit(_retrain() if retrain else EXIT_DRIFT)
+        raise typer.Exit(_retrain(options_of(ctx)) if retrain else EXIT_DRIFT)
 
 
 def moment(text: str) -> float:
@@ -129,6 +129,8 @@ def _tell(name: str, said: Drift) -> None:
     typer.echo(f"{verdict}: {said.why} (false alarms: {said.alpha:g})")
 
 
-def _retrain() -> int:
+def _retrain(options: Options) -> int:
     """Run the verb as somebody at the terminal would; returns its exit code."""
-    return subprocess.run([sys.executable, "-m", "mien", "retrain"], check=False).returncode
+    given = [f"--set={each}" for each in options.overrides]
+    command = [sys.executable, "-m", "mien", f"--params={options.params}", *given, "retrain"]
+    return subprocess.run(command, check=False).returncode
