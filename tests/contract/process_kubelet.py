@@ -32,6 +32,7 @@ from tests.contract.kubelet_logs import log_server
 Image = Callable[[Sequence[str]], list[str]]
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 MESSAGE_BYTES = 2048
+NOWHERE = "192.0.2.1"  # an address for documents: Pods of this node cannot be called
 READY = b"ready\n"  # what a container with a readiness probe writes when it is
 _BEAT_S = 5.0
 
@@ -274,8 +275,8 @@ class ProcessKubelet:
         status = {
             "phase": phase,
             "hostIP": "127.0.0.1",
-            "podIP": "127.0.0.1",
-            "podIPs": [{"ip": "127.0.0.1"}],
+            "podIP": NOWHERE,
+            "podIPs": [{"ip": NOWHERE}],
             "startTime": run.began or now(),
             "conditions": [
                 {"type": "Initialized", "status": "True"},
