@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from urllib3.exceptions import HTTPError
 
+from mien.adapters.bound_launch import bound
 from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.kubernetes_profile import KubernetesProfile
@@ -140,7 +141,7 @@ class ControlPlane:
         log = self.folder / f"{name}.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [str(self.assets / name), *flags],
+                bound((str(self.assets / name), *flags)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

@@ -20,6 +20,7 @@ from typing import Any
 
 from urllib3.exceptions import HTTPError
 
+from mien.adapters.bound_launch import bound
 from tests.contract.kube_rest import STRATEGIC, Refused, Rest
 from tests.contract.kubelet_container import (
     CannotStart,
@@ -227,7 +228,7 @@ class ProcessKubelet:
         with run.log.open("ab") as log, run.lock:
             try:
                 run.process = subprocess.Popen(
-                    argv,
+                    bound(argv),  # by a thread that lives as long
                     env=dict(env),
                     cwd=self.folder,
                     stdin=subprocess.DEVNULL,

@@ -1,5 +1,7 @@
 """The executor on a real control plane with a node of our own: what its contract does not ask."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ from mien.adapters.kubernetes_jobs import job_name
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.core.errors import Exhausted, NotFound, Unauthenticated, WrongState
 from mien.core.tasks import Task
-from tests.contract.executors import run, task, until
+from tests.contract.executors import run, running, task, until
 from tests.contract.kube_rest import MERGE
 
 GPUS = 4
@@ -181,3 +183,25 @@ def test_a_server_that_is_too_old_is_refused(control_plane, namespace, tmp_path)
         run(KubernetesJobExecutor(profile), [task(tmp_path, "a", "ok")])
     assert caught.value.reason == "CLUSTER_TOO_OLD"
     assert control_plane.jobs(namespace) == []
+
+
+SESSION = """
+import sys, time
+from pathlib import Path
+from tests.contract.control_plane import ControlPlane
+plane = ControlPlane(Path(sys.argv[1]), Path(sys.argv[2]))
+print(*(p.pid for p in plane.running.values()), flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_outlives_a_session_that_is_killed(control_plane, tmp_path):
+    """Kill -9 of the process that started a control plane ends all of it."""
+    command = [sys.executable, "-c", SESSION, str(control_plane.assets), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as session:
+        assert session.stdout is not None
+        pids = [int(pid) for pid in session.stdout.readline().split()]
+        assert len(pids) == 4
+        assert all(map(running, pids))
+        session.kill()
+    until(lambda: not any(map(running, pids)))
