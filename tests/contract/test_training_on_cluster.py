@@ -1,13 +1,16 @@
 """Training as Jobs of a cluster: they outlive the service, and say what became of them."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mien.core.jobs import GeneratorWork, TrialWork
 from tests.contract.executors import until
 from tests.contract.kube_stand_in import StandIn
+from tests.contract.stores import bucket_url, object_store
 from tests.contract.test_training_contract import INSTANT, end, jobs_of, local
 
 
@@ -125,3 +128,46 @@ def test_many_jobs_share_one_watch(cluster, training, tmp_path):
     watches = [path for _, _, path in cluster.cluster.calls if "watch=true" in path.lower()]
     assert len(watches) == 1
     assert cluster.cluster.most_running <= 6
+
+
+REAL = (sys.executable, "-m", "mien")
+SMOKE = Path(__file__).resolve().parents[2] / "params" / "smoke.yaml"
+THREE = ["anger", "fear", "happiness"]
+
+
+@pytest.mark.slow
+def test_a_real_generator_is_trained_where_only_a_store_is_common(tmp_path, monkeypatch):
+    """The real verb in a Pod that sees neither project nor cache; figures and weights come back."""
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("MIEN_TRACKING_URI", "none")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    params = yaml.safe_load(SMOKE.read_text())
+    faces = {"subjects": 4, "size_px": 32, "expressions": THREE}
+    params["train_generator"] = {
+        "g": {
+            "preset": "acgan",
+            "size_px": 16,
+            "channels": "rgb",
+            "faces": {"database": {"reader": "demo_web", "params": faces}},
+            "expressions": THREE,
+            "params": {"width": 4, "z_dim": 8, "batch": 8, "ghost": 4, "kimg": 0.2},
+        }
+    }
+    project = tmp_path / "work" / "project"
+    project.mkdir(parents=True)
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    with object_store():
+        server = StandIn(tmp_path, command=REAL, slots=1)
+        store = bucket_url()
+        service = local(tmp_path, cluster=jobs_of(server, tmp_path, store=store))
+        job = end(service, service.create(GeneratorWork(str(project), "g")), 300.0)
+        assert job.state == "SUCCEEDED", job.failure
+        assert service.drain(30.0)
+        service.book.close()
+        server.close()
+    assert (job.done, job.unit) == (0.2, "kimg")
+    assert job.metrics["d_loss"] > 0
+    made = project / "data" / "train_generator" / "g"
+    assert (made / "generator" / "generator.json").exists()
+    assert list((made / "sheets").glob("*.png"))
+    assert not (tmp_path / "cache" / "generators").exists()

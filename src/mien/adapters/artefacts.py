@@ -133,11 +133,13 @@ def fetch_folder(uri: str, folder: Path, digests: Mapping[str, str] | None = Non
 
 
 @contextmanager
-def mirrored(files: Mapping[Path, str], every_s: float = MIRROR_S) -> Iterator[Callable[[], None]]:
+def mirrored(
+    files: Callable[[], Mapping[Path, str]], every_s: float = MIRROR_S
+) -> Iterator[Callable[[], None]]:
     """Keep copies of files elsewhere while they change: what a lost node would take with it.
 
     Args:
-        files: path here → URI there; a file that is not there is waited for.
+        files: asked each time: path here → URI there; what is not there yet is waited for.
         every_s: seconds between two looks.
 
     Yields:
@@ -149,7 +151,7 @@ def mirrored(files: Mapping[Path, str], every_s: float = MIRROR_S) -> Iterator[C
 
     def now() -> None:
         with turn:
-            for path, uri in files.items():
+            for path, uri in files().items():
                 with suppress(FileNotFoundError):
                     written = path.stat().st_mtime_ns
                     if seen.get(path) != written:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien.adapters.artefacts import read, store_errors
+from mien.adapters.carried_project import bring_generator, carry_training, project_of
 from mien.adapters.carried_tasks import CarryingExecutor, bring_back
 from mien.adapters.remote_trial import PROGRESS
 from mien.core.errors import MienError
@@ -70,13 +71,21 @@ class ClusterWork:
         (result,) = self.executor.run([there], progress=no_progress, cancelled=asked)
         _pass_on(told, on_news)
         self._keep_log(result)
-        return bring_back(task, there, result) if there.done != task.done else result
+        if there.done == task.done or result.state != "SUCCEEDED":
+            return result
+        if task.argv[0] == "trial":
+            return bring_back(task, there, result)
+        bring_generator(there.argv[-1], project_of(task), task.argv[-1])
+        return result
 
     def _placed(self, task: Task, room: Path) -> tuple[Task, str]:
         """Say where the machines of the cluster find a task, and where it tells its progress."""
         if self.store and task.argv[0] == "trial":
             (there,) = CarryingExecutor(self.executor, self.store).carried([task])
             return there, f"{there.argv[1].rpartition('/')[0]}/{PROGRESS}"
+        if self.store:
+            there, folder = carry_training(task, self.store)
+            return there, f"{folder}/{PROGRESS}"
         told = str(room / PROGRESS)
         env = {"MIEN_CACHE": str(self.cache), "MIEN_PROGRESS_FILE": told}
         return replace(task, env={**env, **task.env}), told

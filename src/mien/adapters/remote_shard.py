@@ -63,8 +63,8 @@ def run_shard(
         try:
             plan = here / PLAN
             _bring(uri, plan, cache)
-            told = progress_file(plan, index)
-            with mirrored({told: f"{there}/progress/{index:06d}"}, mirror_s):
+            told = {progress_file(plan, index): f"{there}/progress/{index:06d}"}
+            with mirrored(lambda: told, mirror_s):
                 run(plan)
             put_folder(shard_folder(plan, index), left, last=[MARKER])
         finally:

@@ -75,7 +75,7 @@ def run_trial(
         shutil.rmtree(here, ignore_errors=True)
         _bring(there, here, cache)
         kept = {here / name: f"{there}/{name}" for name in (CHECKPOINT, PROGRESS)}
-        with mirrored(kept, mirror_s) as copy_now:
+        with mirrored(lambda: kept, mirror_s) as copy_now:
             try:
                 run(here / "plan.json")
             except Interrupted:

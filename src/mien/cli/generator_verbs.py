@@ -34,6 +34,10 @@ def train_generator(
         list[str] | None,
         typer.Option("--option", "-o", help="Override of the preset.", metavar="KEY=VALUE"),
     ] = None,
+    carried: Annotated[
+        str | None,
+        typer.Option(help="Train what the training service put there (a URI).", hidden=True),
+    ] = None,
 ) -> None:
     """Train generators of faces, or put ready weights in place.
 
@@ -43,6 +47,8 @@ def train_generator(
     from mien.params.generators import FacesParams, TrainGeneratorParams
     from mien.stages.pipeline import run_stage
 
+    if carried is not None:
+        raise typer.Exit(_train_carried(carried))
     if preset is None and (database or name or option or size_px):
         raise typer.BadParameter("--database, --name, --size-px and --option go with --preset")
     if preset is not None and (database is None or name is None or generator is not None):
@@ -63,6 +69,15 @@ def train_generator(
         run_stage(context, "train_generator", **_named(generator))
         for each in [generator] if generator else known:
             typer.echo(f"{each}: {_where(context.folder('train_generator', each))}")
+
+
+def _train_carried(there: str) -> int:
+    """Train a generator whose project lies elsewhere; returns the exit code."""
+    from mien.adapters.carried_project import run_carried
+    from mien.cli.main import run
+    from mien.settings import load_settings
+
+    return run_carried(there, load_settings(Path.cwd()).cache, run)
 
 
 def shard(
