@@ -1,6 +1,7 @@
 """What the how-to pages tell people to type, read or set exists."""
 
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -180,3 +181,30 @@ def test_mlflow_and_the_services_have_a_database_each():
     assert JOBS.name == "jobs"
     assert dict(bases) == {"mlflow_backend_url": "mlflow", "mien_server_database_url": "mien"}
     assert "CREATE DATABASE mlflow" in (ROOT / "k8s" / "base" / "postgres.yaml").read_text()
+
+
+def test_the_overlay_of_the_page_renders(tmp_path):
+    """The page's own overlay, with its address of a store: in each ConfigMap that needs it."""
+    from k8s.check.rendering import CannotRender, documents, find_renderer
+
+    try:
+        render = find_renderer()
+    except CannotRender as why:
+        pytest.skip(f"SKIPPED render: {why}")
+    blocks = re.findall(r"```yaml\n(.*?)```", CLUSTER.read_text(encoding="utf-8"), re.S)
+    parts = [b for b in blocks if "kustomize.config" in b or "configMapGenerator" in b]
+    assert len(parts) == 2
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s", ignore=shutil.ignore_patterns("check"))
+    overlay = tmp_path / "k8s" / "overlays" / "mine"
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text("".join(sorted(parts, key=len)[::-1]))
+    told = [
+        d["metadata"]["name"]
+        for d in documents(render(overlay))
+        if d["kind"] == "ConfigMap" and "AWS_ENDPOINT_URL" in d["data"]
+    ]
+    assert [len([n for n in told if n.startswith(m)]) for m in ("mien-store", "mien-worker")] == [
+        1,
+        1,
+    ]
+    assert len(told) == 3
