@@ -239,6 +239,8 @@ class LocalServing:
         """Say why nothing can be recognised; None when it can."""
         if (trouble := self._trouble()) is not None:
             return f"Triton: {trouble}"
+        if self.promoter.vacant():
+            return None
         try:
             champion = self.champion()
             if champion.served.hosted not in self.host.loaded():

@@ -80,6 +80,10 @@ class Promoter:
         """What is served now."""
         return self.file.read()
 
+    def vacant(self) -> bool:
+        """Never: on one machine the service is asked to promote whether it is ready or not."""
+        return False
+
     def package(self, served: Served) -> Package:
         """Open the package of a promoted model, verified.
 

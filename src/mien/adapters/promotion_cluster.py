@@ -123,6 +123,10 @@ class ClusterPromoter:
         """What this replica takes for served."""
         return self.follower.state
 
+    def vacant(self) -> bool:
+        """Whether nobody is champion yet: what is not ready has no name to be asked by."""
+        return self.follower.vacant
+
     def package(self, served: Served) -> Package:
         """Open the package of a promoted model; see ``Follower.package``."""
         return self.follower.package(served)
@@ -352,12 +356,9 @@ class ClusterPromoter:
     # Requests
 
     def _answers(self) -> dict[str, Any]:
-        text = self.rollout.look().answers
-        try:
-            found: dict[str, Any] = json.loads(text) if text else {}
-        except ValueError:
-            return {}
-        return found
+        with suppress(ValueError):  # an annotation may be edited by hand
+            return dict(json.loads(self.rollout.look().answers or "{}"))
+        return {}
 
     def _answer(
         self,

@@ -49,6 +49,7 @@ class Follower:
         self.state = State()
         self.changed: Callable[[], None] = lambda: None
         self.problem: str | None = "it has not been looked at"
+        self.vacant = False  # it was looked, and the registry names no champion
         self._catalogues: dict[str, Catalogue] = {}
         self._lock = threading.Lock()
 
@@ -89,6 +90,7 @@ class Follower:
             seen = self.rollout.look(away_s)
             found = self.catalogue(seen).state(version)
             before = self.state.champion
+            self.vacant = version is None and before is None
             if found.champion is None:
                 if version is not None:
                     log.warning("the registry's champion %s is not hosted", version)

@@ -30,6 +30,10 @@ class Promotes(Protocol):
         """What is served now."""
         ...
 
+    def vacant(self) -> bool:
+        """Whether the service is ready without a champion: only it can make the first one."""
+        ...
+
     def package(self, served: Served) -> Package:
         """Open the package of a promoted model, verified."""
         ...

@@ -278,7 +278,11 @@ def test_what_was_killed_behind_the_alias_is_finished(site, promoter):
 def test_a_new_cluster_serves_the_registrys_champion(site, registered):
     """The Deployment starts from `empty`; the first look brings it to the alias."""
     registered.move("expression", "champion", "2", expected=None)
+    site.rollout.never_ready = lambda models: not models.endswith(EMPTY)
     promoter = site.promoter("serving")
+    until(lambda: site.rollout.models not in ("", site.store.address(EMPTY)))
+    assert promoter.serving.problem() is not None, "not before its champion answers"
+    site.rollout.never_ready = always_ready
     until(lambda: promoter.state.champion is not None)
     until(lambda: promoter.problem() is None and not site.rollout.journal)
     assert site.answers("2")
@@ -286,10 +290,15 @@ def test_a_new_cluster_serves_the_registrys_champion(site, registered):
 
 
 def test_a_cluster_without_a_champion_waits_for_one(site, promoter):
-    """Just applied, Triton is told of an empty repository; what is missing is said."""
+    """Just applied, Triton is told of an empty repository.
+
+    The service is ready: it could not be asked for the first promotion otherwise.
+    """
     until(lambda: site.rollout.models == site.store.address(EMPTY) and site.rollout.settled())
     until(lambda: promoter.problem() is None)
-    assert "NO_CHAMPION" in promoter.serving.problem()
+    assert promoter.serving.problem() is None
+    with pytest.raises(WrongState, match="NO_CHAMPION"):
+        promoter.serving.recognise(Query(png(face(1))))
 
 
 def test_an_alias_that_somebody_moved_is_a_conflict_and_undone(site, promoter):
