@@ -53,6 +53,7 @@ class Cluster:
     forbidden: str = ""
     quota: int = 10**9
     bad_image: bool = False
+    refuses_pods: str = ""
     calls: list[Any] = field(default_factory=list)
     created: int = 0
     most_running: int = 0
@@ -128,7 +129,7 @@ class Cluster:
                 return
         most = job["spec"].get("parallelism", 1)
         live = sum(p["phase"] in LIVE for p in self.pods_of[job["metadata"]["name"]])
-        if live < most and self.running < self.slots:
+        if live < most and self.running < self.slots and not self.refuses_pods:
             self.start(job, index, len(mine))
 
     def judge(self, job, index, mine, done, failed):

@@ -112,6 +112,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, cluster.logs.get(url.path.split("/")[-2], ""))
         elif url.path.endswith("/pods"):
             self.list_pods(query)
+        elif url.path.endswith("/events"):
+            self.list_events()
         elif url.path.endswith("/jobs"):
             self.watch(query) if query.get("watch") else self.list_jobs(query)
         else:
@@ -147,6 +149,15 @@ class Handler(BaseHTTPRequestHandler):
         pods = [p for p in pods if not phase or p["phase"] == phase]
         items = [self.pod(p) for p in sorted(pods, key=lambda p: p["order"])]
         self.answer(200, {"items": items, "metadata": {}})
+
+    def list_events(self):
+        """Answer why no Pod of a Job was created."""
+        words, cluster = self.cluster.refuses_pods, self.cluster
+        with cluster.changed:
+            uids = [job["metadata"]["uid"] for job in cluster.jobs.values() if words]
+        about = [{"kind": "Job", "uid": uid} for uid in uids]
+        said = {"reason": "FailedCreate", "message": words, "lastTimestamp": now()}
+        self.answer(200, {"items": [{**said, "involvedObject": a} for a in about], "metadata": {}})
 
     def pod(self, pod):
         state = {"running": {}}

@@ -216,6 +216,48 @@ def test_a_missing_image_is_named(stand_in, tmp_path):
     until(lambda: server.cluster.jobs == {})
 
 
+def test_pods_that_are_never_created_fail_their_job(stand_in, tmp_path):
+    """No such service account, or a Pod that admission refuses: said in the cluster's words."""
+    words = 'pods "x" is forbidden: error looking up service account mien/mien-worker: not found'
+    server = stand_in(refuses_pods=words)
+    (result,) = run(executor(server, stuck_s=0.5), [task(tmp_path, "a", "ok")])
+    assert result.state == "FAILED"
+    assert words in result.log
+    assert "service_account" in result.log
+    until(lambda: server.cluster.jobs == {})
+
+
+def test_pods_without_quota_are_waited_for(stand_in, tmp_path, caplog):
+    """Others' work ends some day; meanwhile the log says what is missing."""
+    server = stand_in(refuses_pods='pods "x" is forbidden: exceeded quota: gpus, used: 4')
+    results = []
+    runner = executor(server, stuck_s=0.2)
+    waits = task(tmp_path, "a", "ok")
+    thread = threading.Thread(target=lambda: results.extend(run(runner, [waits])))
+    thread.start()
+    until(lambda: "waits for quota" in caplog.text)
+    server.cluster.refuses_pods = ""
+    thread.join()
+    assert [r.state for r in results] == ["SUCCEEDED"]
+
+
+def test_a_missing_secret_is_told_apart(stand_in, tmp_path, monkeypatch):
+    """A Pod whose configuration is not there says what it lacks, not that its image is missing."""
+    server = stand_in(bad_image=True)
+    waiting = {"reason": "CreateContainerConfigError", "message": 'secret "mien" not found'}
+    pod = server.server.RequestHandlerClass.pod
+
+    def without(self, found):
+        said = pod(self, found)
+        said["status"]["containerStatuses"][0]["state"] = {"waiting": waiting}
+        return said
+
+    monkeypatch.setattr(server.server.RequestHandlerClass, "pod", without)
+    (result,) = run(executor(server, stuck_s=0.5), [task(tmp_path, "a", "ok")])
+    assert 'secret "mien" not found' in result.log
+    assert "`secrets`" in result.log
+
+
 def test_few_calls_a_second(stand_in, tmp_path):
     """The pace holds whatever there is to do."""
     server = stand_in(instant=True, slots=100)

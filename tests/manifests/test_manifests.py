@@ -276,6 +276,7 @@ CALLS = {
     "list_namespaced_job": {("jobs", "list"), ("jobs", "watch")},
     "list_namespaced_pod": {("pods", "list")},
     "read_namespaced_pod_log": {("pods/log", "get")},
+    "list_namespaced_event": {("events", "list")},
     "read_namespaced_deployment": {("deployments", "get")},
     "patch_namespaced_deployment": {("deployments", "patch")},
 }

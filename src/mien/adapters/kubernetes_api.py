@@ -13,7 +13,7 @@ from typing import Any
 from mien.adapters.kubernetes_errors import error_of
 from mien.adapters.kubernetes_jobs import JOB_NAME, SELECTOR
 from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.core.errors import AlreadyExists, MienError, NotFound, WrongState
+from mien.core.errors import AlreadyExists, Forbidden, MienError, NotFound, WrongState
 
 log = logging.getLogger(__name__)
 
@@ -209,6 +209,20 @@ class KubernetesApi:
             field_selector="status.phase=Pending",
         )
         return [pod for page in pages for pod in page["items"]]
+
+    def pods_refused(self) -> dict[str, str]:
+        """Read why Pods of Jobs were not even created: uid of the Job → the last words about it."""
+        pages = self._pages(
+            self._core.list_namespaced_event,
+            field_selector="reason=FailedCreate,involvedObject.kind=Job",
+        )
+        try:
+            events = [event for page in pages for event in page["items"]]
+        except Forbidden:
+            log.warning("events may not be read: a Job without Pods will not be explained")
+            return {}
+        events.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+        return {e["involvedObject"].get("uid", ""): str(e.get("message", "")) for e in events}
 
     def log(self, pod: str) -> str:
         """Read the last lines a Pod wrote; "" when they are gone."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from mien.adapters.kubernetes_api import KubernetesApi
 from mien.adapters.kubernetes_jobs import (
+    JOB_NAME,
     WORK,
     condition,
     job_name,
@@ -306,14 +307,29 @@ class _Launch:
         if not waiting or time.monotonic() - self.looked < every_s:
             return
         self.looked = time.monotonic()
-        why = why_not_started(self.watcher.pending_pods(every_s))
-        self.suspects = {n: at for n, at in self.suspects.items() if n in why and n in waiting}
-        for name in why.keys() & waiting.keys():
+        why = self.why_stuck(waiting, every_s)
+        self.suspects = {n: at for n, at in self.suspects.items() if n in why}
+        for name, words in why.items():
             since = self.suspects.setdefault(name, self.looked)
             if self.looked - since >= self.stuck_s:
                 work = self.active.pop(name)
                 self.api.delete_job(name)
-                self.end(work, EXIT_FAILED, f"its Pod cannot start: {why[name]}", tries=1)
+                self.end(work, EXIT_FAILED, f"its Pod cannot start: {words}", tries=1)
+
+    def why_stuck(self, waiting: Mapping[str, _Work], age_s: float) -> dict[str, str]:
+        """Say why Jobs wait for what will not come; what only waits for quota is left alone."""
+        pending, refused = self.watcher.stuck(age_s)
+        there = {str(p["metadata"].get("labels", {}).get(JOB_NAME, "")) for p in pending}
+        why = {n: said for n, said in why_not_started(pending).items() if n in waiting}
+        for name, work in waiting.items():
+            if name in there or work.uid not in refused:
+                continue
+            if "exceeded quota" in (said := refused[work.uid]):
+                extra = {"job": name, "why": said, "hint": "free some, or ask for more"}
+                log.warning("a Job waits for quota", extra=extra)
+            else:
+                why[name] = f"{said} (service_account, labels and shapes in the cluster profile)"
+        return why
 
     def stop(self, ear: Ear) -> None:
         """Delete our Jobs and wait until their Pods have had their grace."""

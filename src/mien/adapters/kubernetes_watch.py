@@ -54,7 +54,8 @@ class JobWatcher:
         self._ears: list[Ear] = []
         self._watching = False
         self._lock = threading.Lock()
-        self._pending: tuple[float, list[dict[str, Any]]] = (float("-inf"), [])
+        self._looked = float("-inf")
+        self._stuck: tuple[list[dict[str, Any]], dict[str, str]] = ([], {})
         self._looking = threading.Lock()
 
     @contextmanager
@@ -72,14 +73,17 @@ class JobWatcher:
             with self._lock:
                 self._ears.remove(ear)
 
-    def pending_pods(self, age_s: float) -> list[dict[str, Any]]:
-        """List the Pods of our Jobs that have not started; asked for once in a while for all."""
+    def stuck(self, age_s: float) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """Look for our Pods that have not started; asked for once in a while for all runs.
+
+        Returns:
+            The Pods that wait; uid of a Job → why its Pods could not be created.
+        """
         with self._looking:
-            looked, found = self._pending
-            if time.monotonic() - looked > age_s:
-                found = self.api.pending_pods()
-                self._pending = (time.monotonic(), found)
-            return found
+            if time.monotonic() - self._looked > age_s:
+                self._stuck = self.api.pending_pods(), self.api.pods_refused()
+                self._looked = time.monotonic()
+            return self._stuck
 
     def _run(self) -> None:
         """Watch until nobody listens, or until an error that will not pass: all hear of it."""
