@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -254,6 +255,31 @@ def test_the_verb_tells_by_its_exit_code(serving, watch, clock, tmp_path, capsys
     assert said("--model", "expression-9")[0] == 2
     argv = ["-q", "drift", "--home", str(tmp_path), "--since", "yesterday"]
     assert run(argv) == 2
+
+
+def test_no_picture_is_lost_or_counted_twice_when_many_are_judged_at_once(
+    serving, watch, clock, tmp_path
+):
+    """Threads, turning windows, and flushes in between: the pictures add up."""
+    watched = watch()
+    champion = serving.champion()
+    said = serving.host.infer(champion.served.hosted, pictures(40, 1), timeout_s=60)
+
+    def many(_):
+        for i in range(200):
+            watched.see(champion, said)
+            if i % 40 == 0:
+                clock.now += DAY / 16
+                watched.flush()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(many, range(8)))
+    watched.close()
+    windows = DriftBook(tmp_path).windows("expression-1")
+    assert len(windows) > 1
+    assert sum(int(w.found.sum()) for w in windows) == 8 * 200
+    faces = sum(b.faces for w in windows for b in w.blocks)
+    assert 8 * 200 - 32 < faces <= 8 * 200
 
 
 def test_replicas_are_looked_at_together(serving, watch, clock, tmp_path, capsys, monkeypatch):
