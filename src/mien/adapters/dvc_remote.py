@@ -89,7 +89,8 @@ class DvcRemote:
         bad = [o for o, ok in zip(absent, fine, strict=True) if not ok]
         if bad:
             raise _no_good_copy(bad, self.url)
-        said = _dvc(self.project, "checkout", "--force")
+        # What the lock does not name was never finished, and is for dvc repro to make.
+        said = _dvc(self.project, "checkout", "--force", "--allow-missing")
         if said.returncode:
             raise Unavailable(
                 "DVC_CHECKOUT",

@@ -17,7 +17,7 @@ from mien.adapters.promotion_gate import USES
 from mien.cli import main
 from mien.compose import RETRAININGS, make_retraining
 from mien.core.errors import Unavailable
-from mien.core.serving import CHALLENGER, MODEL
+from mien.core.serving import CHALLENGER, CHAMPION, MODEL
 from mien.settings import load_settings
 from mien.stages import retrain
 from mien.stages.retrain_change import Change
@@ -138,6 +138,25 @@ def test_of_two_at_once_one_yields_or_waits(tmp_path, monkeypatch, capsys):
     assert "NO_GIT" in capsys.readouterr().err
 
 
+def test_what_is_asked_may_come_by_environment(tmp_path, monkeypatch):
+    """Several are parted by spaces; empty is nothing; options before the verb count too."""
+    asked = []
+
+    def remembered(_doors, request):
+        asked.append(request)
+        raise Unavailable("ENOUGH", "enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mien.compose.make_retraining", lambda *_given, **_named: None)
+    monkeypatch.setattr(retrain, "run", remembered)
+    for name, value in {"SET": "a.b=1 c.d=[1,2]", "RATIO": "1 5", "DATASET": "", "PR": ""}.items():
+        monkeypatch.setenv(f"RETRAIN_{name}", value)
+    assert main.run(["--set", "e.f=2", "retrain", "--promote", "champion"]) == 1
+    (request,) = asked
+    assert request.change == Change(("e.f=2", "a.b=1", "c.d=[1,2]"), (1, 5))
+    assert (request.promote, request.pull_request) == (CHAMPION, "")
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nobody expects it."""
 
@@ -185,6 +204,42 @@ def test_what_another_request_left_unfinished_is_taken_back(play, doors, monkeyp
     done = retrain.run(doors, Request(Change()))
     assert done.state == "promoted"
     assert "first_seed: 0" in play.shown("retrain/main", "params.yaml")
+
+
+@pytest.mark.slow
+def test_what_was_merged_adds_nothing(play, doors, monkeypatch):
+    """The branch's result comes to main, which starts a retraining: no commit, the same model."""
+    first = retrain.run(doors, Request(Change(overrides=("decide.min_effect=0.05",))))
+    author = play.folder / "author"
+    git(author, "fetch", "-q", "origin", "retrain/main")
+    git(author, "merge", "-q", "--no-ff", "-m", "Merge", "FETCH_HEAD")
+    git(author, "push", "-q", "origin", "main")
+    merged = play.clone("merged")
+    monkeypatch.chdir(merged)
+    done = retrain.run(opened(merged), Request(Change()))
+    assert (done.state, done.model, done.commit) == ("promoted", first.model, play.tip("main"))
+    assert play.tip() == first.commit
+    assert "registered already" in done.report.read_text()
+
+
+@pytest.mark.slow
+def test_the_champion_is_moved_only_when_asked_and_through_the_gate(play, doors, monkeypatch):
+    """With `--promote champion`; one that serving's gate refuses leaves the challenger moved."""
+    from mien.cli.serving_verbs import serving
+
+    monkeypatch.setenv("MIEN_TRITON", "none")
+
+    def champion(model):
+        with serving(doors.root / "server" / "serving") as found:
+            return found.promote(model)
+
+    asking = replace(doors, champion=champion)
+    retrain.run(asking, Request(Change()))
+    models = doors.context().models
+    assert models.pointed(MODEL, CHAMPION) is None
+    done = retrain.run(asking, Request(Change(), promote=CHAMPION))
+    assert models.get(f"{MODEL}@{CHAMPION}").name == done.model
+    assert retrain.run(asking, Request(Change(), promote=CHAMPION)).again
 
 
 @pytest.mark.slow
