@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = probe(target, settings, timeout_s=given.timeout, service=service)
     if not found.ready:
         sys.stderr.write(f"probe: {target}: {found.why}\n")
+        if not found.reached and given.target is None and _encrypted_only():
+            sys.stderr.write("  under TLS, set MIEN_SERVER_HEALTH_ADDRESS: a port in clear\n")
     return EXIT_DONE if found.ready else EXIT_FAILED
 
 
@@ -52,6 +54,11 @@ def _where(service: str, target: str | None) -> tuple[str, Settings]:
             update=clear | {"token_file": None}
         )
     return _near(server.address_of(service)), settings
+
+
+def _encrypted_only() -> bool:
+    server = load_server_settings()
+    return server.tls and not server.health_address
 
 
 def _near(address: str) -> str:

@@ -58,8 +58,8 @@ def test_everywhere_is_reached_from_here(start, at):
     assert probe.main([]) == 0
 
 
-def test_under_tls_the_port_for_health_is_asked(start, at, tmp_path):
-    """In clear, without certificate and token, whatever the clients' settings say."""
+def test_under_tls_the_port_for_health_is_asked(start, at, tmp_path, capsys):
+    """In clear, whatever the clients' settings say; without that port it says what to set."""
     authority = Authority(tmp_path / "ca")
     cert, key = authority.issue("localhost")
     frame, _ = start(
@@ -75,6 +75,11 @@ def test_under_tls_the_port_for_health_is_asked(start, at, tmp_path):
     )
     assert probe.main([]) == 0
     assert probe.main(["--target", frame.target]) == 1, "it wants a certificate of its clients"
+    at(frame.target, MIEN_SERVER_TLS_CERT_FILE=cert, MIEN_SERVER_TLS_KEY_FILE=key)
+    at(frame.target, MIEN_SERVER_HEALTH_ADDRESS="")
+    capsys.readouterr()
+    assert probe.main([]) == 1
+    assert "set MIEN_SERVER_HEALTH_ADDRESS" in capsys.readouterr().err
 
 
 def test_wrong_settings_are_the_users_mistake(at, capsys):
