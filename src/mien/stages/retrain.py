@@ -270,7 +270,7 @@ class _Retraining:
             raise Unavailable(
                 "SUPERSEDED",
                 f"{self.doors.branch.onto} has moved on since this retraining was committed",
-                hint="the later retraining's model is the challenger; nothing is left to do",
+                hint="run again only if this model shall follow the later one",
             )
         trial = context.read_json("decide", "decision.json")["challenger"]["trial"]
         runs = self.doors.runs(context.params.experiment, trial)
