@@ -160,13 +160,12 @@ class Rollout:
         self.pods = []  # [{"template", "pod", "address", "since"}]
         self.lock = threading.RLock()
         self.port = free_port()
-        self.numbers = itertools.count(2)
+        self.numbers = itertools.count()
         self.never_ready = always_ready
         self.forbidden, self.away, self.calls, self.moved = "", 0, [], time.monotonic()
         self.open = True
         handler = type("Bound", (Handler,), {"rollout": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler)
         self.kubeconfig = folder / "kubeconfig.json"
         self.kubeconfig.write_text(json.dumps(kubeconfig(self.server.server_port)))
         self.threads = [
@@ -233,7 +232,8 @@ class Rollout:
         self.tell(template, wanted)
 
     def start(self, template):
-        address = f"127.0.0.{next(self.numbers)}:{self.port}"
+        high, low = divmod(next(self.numbers), 200)
+        address = f"127.0.{high}.{low + 2}:{self.port}"
         arguments = [a.replace("$(MIEN_MODELS)", self.models) for a in self.container()["args"]]
         # Without a repository it starts again and again; here it is not started at all.
         pod = self.make(self.models, address, arguments) if self.models else None
@@ -311,6 +311,13 @@ class Rollout:
         for each in self.pods:
             if each["pod"] is not None:
                 each["pod"].stop()
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A client that was killed is no news."""
 
 
 class Handler(BaseHTTPRequestHandler):
