@@ -121,9 +121,9 @@ def check_security(rendered: Mapping[str, str], scratch: Path) -> str:
         {"LOG_LEVEL": "ERROR", "CHECKOV_RUN_SCA_PACKAGE_SCAN": "false"},
     )
     counted = re.search(r"Passed checks: (\d+)", said)
-    if counted is not None and int(counted[1]) == 0:
-        raise Wrong(f"checkov looked at nothing:\n{said}")
-    return f"{len(files)} shapes" + (f", {counted[1]} checks passed" if counted else "")
+    if counted is None or int(counted[1]) == 0 or "Parsing errors" in said:
+        raise Wrong(f"checkov did not look at everything:\n{said}")
+    return f"{len(files)} shapes, {counted[1]} checks passed"
 
 
 def check_policies(environ: Mapping[str, str]) -> str:
