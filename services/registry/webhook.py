@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ SIGNATURE = "X-Mien-Signature-256"
 WAITING = 1000  # events; more are dropped, aloud
 PAUSES_S = (1.0, 5.0, 30.0, 120.0, 600.0)  # between tries
 TIMEOUT_S = 10.0
+CLOSE_S = 5.0  # at most, of the time that a server has to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Webhook:
             raise Invalid("WEBHOOK_URL", f"{url!r} is no http(s) address", hint="correct it")
         self.url, self._secret, self._token, self._pauses_s = url, secret, token, pauses_s
         self._events: queue.Queue[Event | None] = queue.Queue(WAITING)
-        self._stopping = threading.Event()
+        self._stopping, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
         self._thread.start()
 
@@ -104,14 +106,15 @@ class Webhook:
             log.warning("webhook", extra={"what": "dropped: too many wait", "of": event.name})
 
     def close(self, within_s: float) -> None:
-        """Post what waits, each once more at most, and end."""
+        """Post what waits, each once more at most, and end; what is left by then is dropped."""
         until = time.monotonic() + within_s
         self._stopping.set()
-        try:
+        with suppress(queue.Full):
             self._events.put(None, timeout=max(within_s, 0.0))
-        except queue.Full:
-            return
         self._thread.join(max(until - time.monotonic(), 0.0))
+        self._over.set()
+        if self._thread.is_alive():
+            log.warning("webhook", extra={"what": "dropped at the end", "n": self._events.qsize()})
 
     def headers(self, body: bytes) -> dict[str, str]:
         """Say what is sent with a body."""
@@ -123,7 +126,7 @@ class Webhook:
         return found
 
     def _work(self) -> None:
-        while (event := self._events.get()) is not None:
+        while (event := self._events.get()) is not None and not self._over.is_set():
             self._post(event)
 
     def _post(self, event: Event) -> None:
@@ -156,7 +159,7 @@ def open_webhook(
     if not url:
         return nobody, lambda _within_s: None
     hook = Webhook(url, secret=_read(secret_file), token=_read(token_file).decode())
-    return hook.tell, hook.close
+    return hook.tell, lambda within_s: hook.close(min(within_s, CLOSE_S))
 
 
 def _read(file: Path | None) -> bytes:

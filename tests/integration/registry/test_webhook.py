@@ -60,6 +60,8 @@ def test_nobody_waits_for_an_address_that_is_away():
     for _ in range(2000):  # more than may wait
         hook.tell(NEW)
     hook.close(0.01)
+    hook._thread.join(60.0)
+    assert not hook._thread.is_alive()
 
 
 def test_versions_and_aliases_are_told_by_the_service(server, tmp_path):
