@@ -61,8 +61,8 @@ def missing() -> str:
 
 
 def fake_image(words: Sequence[str]) -> list[str]:
-    """``python -m mien …``, with the tiny verbs of the contract."""
-    return [sys.executable, str(FAKE), *words[3:]]
+    """``python -m mien …``, with the tiny verbs of the contract; of a crew only one process."""
+    return [sys.executable, str(FAKE), *words[4 if words[2] == "mien.cli.crew" else 3 :]]
 
 
 # Ready after a moment, until it is told to end; models called bad cannot be loaded.

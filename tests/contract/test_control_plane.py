@@ -14,6 +14,7 @@ from mien.adapters.kubernetes_jobs import job_name
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.core.errors import Exhausted, NotFound, Unauthenticated, WrongState
 from mien.core.tasks import Task
+from tests.contract.control_plane import SINCE
 from tests.contract.executors import run, running, task, until
 from tests.contract.kube_rest import MERGE
 
@@ -57,16 +58,46 @@ def test_what_needs_more_gpus_than_a_node_has_waits(control_plane, namespace, tm
     assert control_plane.jobs(namespace) == []
 
 
+def tries_of_disruptions(plane):
+    """Retries that a disrupted Pod needs: none where the server knows that it was disrupted."""
+    return 0 if plane.version >= SINCE["podFailurePolicy"] else 1
+
+
 def test_an_evicted_pod_goes_on_from_its_checkpoint(control_plane, namespace, tmp_path):
     """A drained node's Pod saves its state and another goes on; it does not count as a try."""
-    control_plane.needs("podFailurePolicy")
     pid, checkpoint = tmp_path / "pid", tmp_path / "checkpoint"
     work = task(tmp_path, "a", "work", checkpoint, 300, pid)
     results = []
-    thread = in_thread(control_plane.executor(namespace, retries=0), [work], results)
+    runner = control_plane.executor(namespace, retries=tries_of_disruptions(control_plane))
+    thread = in_thread(runner, [work], results)
     until(pid.exists)
     (pod,) = control_plane.pods(namespace)
     control_plane.evict(pod)
+    thread.join()
+    assert results[0].state == "SUCCEEDED"
+    begun = [int(step) for step in Path(f"{checkpoint}.began").read_text().split()]
+    assert begun[0] == 0 < begun[1]
+
+
+def test_a_preempted_trial_makes_room_and_goes_on_later(control_plane, namespace, tmp_path):
+    """The scheduler ends a trial for one that matters more; it goes on from its checkpoint."""
+    for name, value in (("mien-low", 10), ("mien-high", 1000)):
+        body = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "value": value}
+        control_plane.rest.ensure(
+            "/apis/scheduling.k8s.io/v1/priorityclasses", body | {"metadata": {"name": name}}
+        )
+    whole = {"work": {"gpus": GPUS, "cpu": "1"}}
+    pid, checkpoint = tmp_path / "pid", tmp_path / "checkpoint"
+    work = task(tmp_path, "low", "work", checkpoint, 300, pid)
+    results = []
+    retries = tries_of_disruptions(control_plane)
+    low = control_plane.executor(namespace, priority_class="mien-low", retries=retries, **whole)
+    thread = in_thread(low, [work], results)
+    until(pid.exists)
+    high = control_plane.executor(namespace, priority_class="mien-high", **whole)
+    (urgent,) = run(high, [task(tmp_path, "high", "ok")])
+    assert urgent.state == "SUCCEEDED"
+    assert not Path(work.done).exists()
     thread.join()
     assert results[0].state == "SUCCEEDED"
     begun = [int(step) for step in Path(f"{checkpoint}.began").read_text().split()]

@@ -159,7 +159,7 @@ def triton(plane, namespace):
     }
     spec = {
         "replicas": 2,
-        "progressDeadlineSeconds": 5,
+        "progressDeadlineSeconds": 30,
         "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
@@ -180,10 +180,10 @@ def test_triton_is_rolled_over_and_stays_where_it_cannot_be(control_plane, names
     path = triton(control_plane, namespace)
     way_in = control_plane.write_kubeconfig(token=control_plane.token(namespace, "serving"))
     rollout = TritonRollout(f"{namespace}/triton", kubeconfig=way_in, interval_s=0.1)
-    assert rollout.wait(60.0, lambda: None).models == "s3://mien/models/a"
+    assert rollout.wait(120.0, lambda: None).models == "s3://mien/models/a"
 
     rollout.change("", journal="one", models="s3://mien/models/b")
-    seen = rollout.wait(60.0, lambda: None)
+    seen = rollout.wait(120.0, lambda: None)
     assert (seen.models, seen.journal, seen.rolled) == ("s3://mien/models/b", "one", True)
     running = [
         e["value"]
@@ -197,12 +197,12 @@ def test_triton_is_rolled_over_and_stays_where_it_cannot_be(control_plane, names
 
     rollout.change("one", journal="three", models="s3://mien/models/bad")
     with pytest.raises(WrongState) as caught:
-        rollout.wait(60.0, lambda: None)
+        rollout.wait(120.0, lambda: None)
     assert caught.value.reason == "ROLLOUT_FAILED"
     assert control_plane.rest.get(path)["status"]["availableReplicas"] == 2
 
     rollout.change("three", journal="", models="s3://mien/models/b")
-    seen = rollout.wait(60.0, lambda: None)
+    seen = rollout.wait(120.0, lambda: None)
     assert (seen.models, seen.journal) == ("s3://mien/models/b", "")
     control_plane.rest.call("DELETE", path)
     until(lambda: control_plane.pods(namespace) == [])
