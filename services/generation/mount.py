@@ -31,7 +31,7 @@ def mount(frame: Frame) -> None:
     settings = load_settings(Path.cwd())
     home = frame.home
     generation = LocalGeneration(settings.assets, roots=frame.settings.work_roots)
-    cluster = make_cluster(settings, carried=False)
+    cluster = make_cluster(settings)
     book = JobBook(frame.settings.database_url or f"sqlite:///{home / 'jobs.db'}")
     jobs = LocalGenerationJobs(
         book,

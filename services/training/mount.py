@@ -60,7 +60,7 @@ def mount(frame: Frame, command: tuple[str, ...] = (sys.executable, "-m", "mien"
 
 def _cluster(settings: Settings) -> ClusterWork | None:
     """What runs trials and trainings as Jobs; None where they run on this machine."""
-    executor = make_cluster(settings, carried=False)
+    executor = make_cluster(settings)
     if executor is None:
         return None
     slots = min(executor.slots, _MOST_THREADS)

@@ -20,6 +20,7 @@ from mien.settings import Settings, load_settings
 RETRAININGS = Path("runs") / "retrain"  # journals and reports, in the project
 
 if TYPE_CHECKING:  # a service starts without what only stages need
+    from mien.adapters.kubernetes_executor import KubernetesJobExecutor
     from mien.adapters.local_serving import LocalServing
     from mien.adapters.promotion_steps import Gate
     from mien.adapters.triton_repository import HostSpec
@@ -327,7 +328,7 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
         service = ServiceExecutor(training, slots=settings.workers, grace_s=settings.grace_s)
         return _carrying(service, settings)
     if (cluster := make_cluster(settings)) is not None:
-        return cluster
+        return _carrying(cluster, settings)
     from mien.adapters.local_executor import InlineExecutor, LocalExecutor
 
     if settings.executor == "inline":
@@ -342,12 +343,8 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
     )
 
 
-def make_cluster(settings: Settings, *, carried: bool = True) -> Executor | None:
+def make_cluster(settings: Settings) -> KubernetesJobExecutor | None:
     """Return what runs tasks as Jobs of the cluster; None where work stays on this machine.
-
-    Args:
-        settings: of the environment.
-        carried: whether trials are carried to the settings' ``work_url``, where there is one.
 
     Raises:
         WrongState: ``NO_PROFILE``. NotFound: ``PROFILE_MISSING``. Invalid: ``PROFILE``.
@@ -357,8 +354,7 @@ def make_cluster(settings: Settings, *, carried: bool = True) -> Executor | None
     from mien.adapters.kubernetes_executor import KubernetesJobExecutor
     from mien.adapters.kubernetes_profile import profile_of
 
-    jobs = KubernetesJobExecutor(profile_of(settings))
-    return _carrying(jobs, settings) if carried else jobs
+    return KubernetesJobExecutor(profile_of(settings))
 
 
 def _carrying(executor: Executor, settings: Settings) -> Executor:

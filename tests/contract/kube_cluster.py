@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict, deque
@@ -40,7 +41,7 @@ class Cluster:
     jobs: dict[str, Any] = field(default_factory=dict)
     pods: dict[str, Any] = field(default_factory=dict)
     pods_of: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
-    logs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
     processes: dict[str, Any] = field(default_factory=dict)
     events: list[Any] = field(default_factory=list)
     forgotten: int = 0
@@ -90,7 +91,7 @@ class Cluster:
                 while self.timed and self.timed[0][0] <= time.monotonic():
                     _, pod, marker = self.timed.popleft()
                     Path(marker).touch()
-                    self.ended(pod, 0, "done\n")
+                    self.ended(pod, 0)
                 open_jobs = [j for j in self.jobs.values() if unfinished(j)]
                 self.most_jobs = max(self.most_jobs, len(open_jobs))
                 for job in open_jobs:
@@ -181,11 +182,13 @@ class Cluster:
             return
         environment = {e["name"]: e["value"] for e in container["env"]}
         arguments = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in container["args"]]
+        output = tempfile.TemporaryFile()  # noqa: SIM115  read while it is written
+        self.outputs[name] = output
         process = subprocess.Popen(
             [*self.command, *arguments],
-            env={**os.environ, **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -193,16 +196,19 @@ class Cluster:
         threading.Thread(target=self.wait, args=(pod, process), daemon=True).start()
 
     def wait(self, pod, process):
-        text = process.communicate()[0].decode(errors="replace")
-        code = process.returncode
+        code = process.wait()
         with self.changed:
-            self.ended(pod, 128 - code if code < 0 else code, text)
+            self.ended(pod, 128 - code if code < 0 else code)
 
-    def ended(self, pod, code, text):
+    def ended(self, pod, code):
         self.running -= 1
         pod["phase"] = "Succeeded" if code == 0 else "Failed"
         pod["code"] = code
-        self.logs[pod["name"]] = text
+
+    def log(self, pod):
+        """What a Pod has written so far."""
+        output = self.outputs.get(pod)
+        return "" if output is None else os.pread(output.fileno(), 1 << 20, 0).decode()
 
     def delete(self, job):
         """Ask a Job's Pods to stop, and kill them when their grace is over."""
@@ -228,6 +234,9 @@ class Cluster:
         self.open = False
         for process in self.processes.values():
             kill(process)
+            process.wait()
+        for output in self.outputs.values():
+            output.close()
         with self.changed:
             self.changed.notify_all()
 

@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             major, minor = cluster.version
             self.answer(200, {"major": major, "minor": minor, **dict.fromkeys(keys, "x")})
         elif url.path.endswith("/log"):
-            self.answer(200, cluster.logs.get(url.path.split("/")[-2], ""))
+            self.answer(200, cluster.log(url.path.split("/")[-2]))
         elif url.path.endswith("/pods"):
             self.list_pods(query)
         elif url.path.endswith("/events"):

@@ -99,6 +99,16 @@ def test_cancelled_its_job_is_deleted_and_its_checkpoint_kept(cluster, training,
     assert f"from {step}" in service.log(again.name).text
 
 
+def test_the_log_of_a_running_pod_can_be_read(cluster, training, tmp_path):
+    """Whoever waits may look: what it has written so far is there before it ends."""
+    service = training()
+    job = service.create(plan(tmp_path, steps=500, step_s=0.02, say="begins now"))
+    until(lambda: "begins now" in service.log(job.name).text)
+    assert not service.get(job.name).over
+    service.cancel(job.name)
+    assert end(service, service.get(job.name), 60.0).state == "CANCELLED"
+
+
 def test_a_failed_pods_words_are_the_jobs(cluster, training, tmp_path):
     """Its error, its hint and its exit code are the job's failure; its log is the job's log."""
     service = training()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mien.adapters.artefacts import read, store_errors
 from mien.adapters.carried_project import bring_generator, carry_training, project_of
 from mien.adapters.carried_tasks import CarryingExecutor, bring_back
+from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.remote_trial import PROGRESS
 from mien.core.errors import MienError
 from mien.core.hooks import Cancelled, no_progress
-from mien.core.ports import Executor
 from mien.core.tasks import Task, TaskResult, verb_of
 
 _ELSEWHERE = ("trial", "train-generator")  # planning and gathering stay with who asks for them
@@ -33,12 +33,13 @@ class ClusterWork:
         look_s: seconds between two looks at a task's progress.
     """
 
-    executor: Executor
+    executor: KubernetesJobExecutor
     slots: int
     store: str
     cache: Path
     log_dir: Path
     look_s: float = _LOOK_S
+    _running: dict[str, Task] = field(default_factory=dict)
 
     def takes(self, task: Task) -> bool:
         """Whether this is work for the cluster."""
@@ -68,7 +69,11 @@ class ClusterWork:
                 _pass_on(told, on_news)
             return cancelled()
 
-        (result,) = self.executor.run([there], progress=no_progress, cancelled=asked)
+        self._running[task.key] = there
+        try:
+            (result,) = self.executor.run([there], progress=no_progress, cancelled=asked)
+        finally:
+            self._running.pop(task.key, None)  # one key in two places is two tasks
         _pass_on(told, on_news)
         self._keep_log(result)
         if there.done == task.done or result.state != "SUCCEEDED":
@@ -77,6 +82,14 @@ class ClusterWork:
             return bring_back(task, there, result)
         bring_generator(there.argv[-1], project_of(task), task.argv[-1])
         return result
+
+    def words(self, key: str) -> str:
+        """Read what a task under way has written so far; "" for none, or when nobody answers."""
+        there = self._running.get(key)
+        try:
+            return "" if there is None else self.executor.words(there)
+        except MienError:
+            return ""
 
     def _placed(self, task: Task, room: Path) -> tuple[Task, str]:
         """Say where the machines of the cluster find a task, and where it tells its progress."""

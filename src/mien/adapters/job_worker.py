@@ -67,6 +67,10 @@ class JobWorker:
         """Say where the verbs under a key write."""
         return self.cache / "logs" / f"{key}.log"
 
+    def words(self, key: str) -> str:
+        """Read what a verb that runs elsewhere has written so far; "" where it runs here."""
+        return "" if self.cluster is None else self.cluster.words(key)
+
     @contextmanager
     def room(self, job: Job) -> Iterator[Path]:
         """Give a job a folder until it ends; a Job of a cluster may need it longer than we live."""

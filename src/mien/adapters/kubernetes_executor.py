@@ -102,6 +102,18 @@ class KubernetesJobExecutor:
             launch.run(ear, cancelled)
         return book.results()
 
+    def words(self, task: Task) -> str:
+        """Read the last lines that the newest Pod of a task has written so far; "" for none.
+
+        Raises:
+            MienError: as calls to the cluster.
+        """
+        if self._watcher is None:
+            return ""
+        api, name = self._watcher.api, job_name([task])
+        pods = api.pods(name)[name]
+        return api.log(pods[-1]["metadata"]["name"]) if pods else ""
+
     def _opened(self, first: _Work) -> JobWatcher:
         """See once that the cluster would take our Jobs; returns what watches them."""
         with self._begins:

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -141,13 +141,13 @@ class LocalTraining:
         job = self.book.get(name)
         wanted = min(max_bytes if max_bytes > 0 else LOG_BYTES, _MOST_LOG_BYTES)
         key = job.spec["key"] if job.kind == "trial" else job.name
-        try:
-            with self.worker.log_file(key).open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - wanted))
-                return JobLog(file.read().decode(errors="replace"), size > wanted)
-        except FileNotFoundError:
-            return JobLog("")
+        before, size = b"", 0
+        with suppress(FileNotFoundError), self.worker.log_file(key).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - wanted))
+            before = file.read()
+        text = before.decode(errors="replace") + self.worker.words(key)
+        return JobLog(text[-wanted:], size > wanted or len(text) > wanted)
 
     # what is asked
 
