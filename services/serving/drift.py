@@ -18,7 +18,7 @@ import numpy as np
 from mien.adapters.drift_book import DriftBook
 from mien.adapters.local_serving import Champion, LocalServing
 from mien.core.arrays import Float
-from mien.core.errors import MienError
+from mien.core.errors import Corrupt, MienError
 from mien.evaluation.drift import Drift, compare
 from mien.evaluation.drift_reference import Reference
 from mien.evaluation.drift_window import Crowd, Window, together
@@ -78,8 +78,8 @@ class DriftWatch:
             self._turn(champion)
         with self._lock:
             crowd, reference = self._crowd, self._reference
-            if crowd is None or reference is None:
-                return
+            if crowd is None or reference is None or self._model != champion.served.hosted:
+                return  # the last: another call has turned to another champion meanwhile
             if said is None:
                 k, e = len(reference.classes), reference.projection.axes.shape[1]
                 crowd.see(np.zeros((0, k), np.float32), np.zeros((0, e)))
@@ -113,8 +113,12 @@ class DriftWatch:
             return
         self.book.keep_reference(self._model, reference)
         crowd = Crowd(len(reference.classes), reference.projection.axes.shape[1])
-        for window in self.book.windows(self._model, start, start + 1):
-            crowd.resume(window)
+        try:
+            for window in self.book.windows(self._model, start, start + 1):
+                if window.seconds == self._window_s:
+                    crowd.resume(window)
+        except Corrupt as error:  # this window begins anew, in its place
+            log.warning("drift", extra={"what": str(error)})
         self._reference, self._crowd = reference, crowd
 
     def _kept(self) -> Window | None:

@@ -139,6 +139,20 @@ def test_a_window_survives_a_restart_and_old_ones_go(serving, watch, clock, tmp_
     assert min(starts) >= clock.now - 3 * DAY
 
 
+def test_a_damaged_window_begins_anew(serving, watch, tmp_path, caplog):
+    """It is said, and what is seen from then on is kept."""
+    watch().see(serving.champion(), None)
+    first = watch()
+    file = tmp_path / "drift" / "expression-1" / f"{10 * DAY}.json"
+    file.write_text("{")
+    with caplog.at_level(logging.WARNING, logger="services.serving.drift"):
+        ask(serving, pictures(10, 40))
+    assert any(str(file) in getattr(r, "what", "") for r in caplog.records)
+    first.flush()
+    (window,) = DriftBook(tmp_path).windows("expression-1")
+    assert [b.faces for b in window.blocks] == [32]
+
+
 def test_a_model_without_a_reference_is_served_and_said_to_have_none(
     serving, watch, tmp_path, caplog
 ):
