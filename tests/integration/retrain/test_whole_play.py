@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -33,15 +34,20 @@ def nothing_half_done(play, weak):
     lock = play.shown("retrain/main", "dvc.lock")
     clone = play.clone(f"look{time.monotonic_ns()}")
     (clone / "dvc.lock").write_text(lock + "\n")
+    mien(play, clone, "pull")
+
+
+def mien(play, clone, *argv):
+    """Run another verb in a clone."""
     done = subprocess.run(
-        ["mien", "pull"],
+        [sys.executable, "-m", "mien", *argv],
         cwd=clone,
-        env=play.env("look"),
+        env=play.env(clone.name),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_killed_at_random_the_next_run_completes(play):
@@ -92,6 +98,10 @@ def test_a_worse_model_is_refused_and_a_change_promoted(play):
     assert "alpha: 0.1" in shown
     assert "first_seed: 7" in shown
     assert "kimg: 1.0" in shown
+    mien(play, clone, "registry", "push", "data/ingest/lab", "--name", "lab")
+    code, said = play.retrain(clone, env={"RETRAIN_DATASET": "lab=lab"})
+    assert code == 0, said
+    assert "root: data/given/" in play.shown("retrain/main", "params.yaml")
 
 
 def test_two_at_once_one_yields_and_one_waits(play):
