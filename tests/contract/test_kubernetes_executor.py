@@ -258,6 +258,32 @@ def test_a_missing_secret_is_told_apart(stand_in, tmp_path, monkeypatch):
     assert "`secrets`" in result.log
 
 
+def test_why_a_pod_ended_is_told(stand_in, tmp_path, monkeypatch):
+    """Out of memory, evicted: what the cluster knows is in the log, not only a signal's number."""
+    server = stand_in()
+    pod = server.server.RequestHandlerClass.pod
+
+    def killed(self, found):
+        said = pod(self, found)
+        ended = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+        said["status"]["containerStatuses"][0]["state"] = ended
+        return said
+
+    monkeypatch.setattr(server.server.RequestHandlerClass, "pod", killed)
+    tasks = [Task("a", ("exit", "137"), str(tmp_path / "no"))]
+    (result,) = run(executor(server, retries=0), tasks)
+    assert (result.state, result.exit_code) == ("FAILED", 137)
+    assert "OOMKilled" in result.log
+    assert "profile" in result.log
+
+
+def test_a_pod_that_was_stopped_by_nobody_here_has_failed(stand_in, tmp_path):
+    """A deadline of the cluster sends SIGTERM as well: that is no cancellation of ours."""
+    tasks = [Task("a", ("exit", "143"), str(tmp_path / "no"))]
+    (result,) = run(executor(stand_in(), retries=0), tasks)
+    assert (result.state, result.exit_code) == ("FAILED", 1)
+
+
 def test_few_calls_a_second(stand_in, tmp_path):
     """The pace holds whatever there is to do."""
     server = stand_in(instant=True, slots=100)

@@ -1,6 +1,7 @@
 """Training as Jobs of a cluster: they outlive the service, and say what became of them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,6 +60,33 @@ def test_a_service_that_restarts_joins_its_jobs(cluster, training, tmp_path):
     assert len(cluster.cluster.jobs) == 1
     job = end(training(), first.get(name), 60.0)
     assert (job.state, job.tries) == ("SUCCEEDED", 2)
+    assert len(began(work)) == 1
+    assert cluster.cluster.created == 1
+
+
+SERVICE = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+from tests.contract.test_training_contract import TrialWork, jobs_of, local
+home, kubeconfig, plan = map(Path, sys.argv[1:])
+service = local(home, cluster=jobs_of(SimpleNamespace(kubeconfig=kubeconfig), home))
+print(service.create(TrialWork(str(plan))).name, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_service_that_was_killed_leaves_its_jobs_to_the_next(cluster, training, tmp_path):
+    """Kill -9: the Job runs on, and whoever takes the job up joins it; nothing is run twice."""
+    work = plan(tmp_path, steps=300, step_s=0.02, pids=True)
+    command = [sys.executable, "-c", SERVICE, str(tmp_path), str(cluster.kubeconfig), work.plan]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        name = process.stdout.readline().strip()
+        until(Path(work.plan).with_name("pids").exists)
+        process.kill()
+    service = training()
+    job = end(service, service.get(name), 60.0)
+    assert job.state == "SUCCEEDED", job.failure
     assert len(began(work)) == 1
     assert cluster.cluster.created == 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mien.adapters.artefacts import read, store_errors
+from mien.adapters.artefacts import is_remote, read, store_errors
 from mien.adapters.carried_project import bring_generator, carry_training, project_of
 from mien.adapters.carried_tasks import CarryingExecutor, bring_back
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
@@ -93,7 +93,7 @@ class ClusterWork:
 
     def _placed(self, task: Task, room: Path) -> tuple[Task, str]:
         """Say where the machines of the cluster find a task, and where it tells its progress."""
-        if self.store and task.argv[0] == "trial":
+        if task.argv[0] == "trial" and (self.store or is_remote(task.argv[1])):
             (there,) = CarryingExecutor(self.executor, self.store).carried([task])
             return there, f"{there.argv[1].rpartition('/')[0]}/{PROGRESS}"
         if self.store:

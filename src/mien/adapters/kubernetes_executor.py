@@ -20,11 +20,18 @@ from mien.adapters.kubernetes_jobs import (
     render_job,
     work_digest,
 )
-from mien.adapters.kubernetes_pods import exit_code, index_of, seconds, waits, why_not_started
+from mien.adapters.kubernetes_pods import (
+    end_reason,
+    exit_code,
+    index_of,
+    seconds,
+    waits,
+    why_not_started,
+)
 from mien.adapters.kubernetes_profile import KubernetesProfile
 from mien.adapters.kubernetes_watch import Ear, JobWatcher
 from mien.adapters.task_book import TaskBook
-from mien.adapters.task_rules import is_done, state_of
+from mien.adapters.task_rules import INTERRUPTED, is_done, state_of
 from mien.core.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -281,7 +288,8 @@ class _Launch:
         for index in sorted(failed):
             mine = [p for p in pods if index_of(p) == index]
             if task := work.task_of(index):
-                self.tell(task, exit_code(mine), self._log(mine), max(1, len(mine)))
+                text = "\n".join(filter(None, (self._log(mine), end_reason(mine))))
+                self.tell(task, exit_code(mine), text, max(1, len(mine)))
 
     def collect(self) -> None:
         """Read how single tasks ended: exit code and log of the last Pod of each."""
@@ -294,7 +302,9 @@ class _Launch:
             code = EXIT_DONE if failed is None else exit_code(pods)
             text = self._log(pods)
             if failed is not None:
-                text += f"\n{failed.get('reason', '')}: {failed.get('message', '')}"
+                code = EXIT_FAILED if code in INTERRUPTED else code  # nobody here asked it to stop
+                said = f"{failed.get('reason', '')}: {failed.get('message', '')}"
+                text = "\n".join(filter(None, (text, end_reason(pods), said)))
             del self.ended[0]
             self.tell(work.tasks[0], code, text, tries, seconds(job))
 

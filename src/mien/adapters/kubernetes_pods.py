@@ -11,6 +11,7 @@ from mien.core.errors import EXIT_FAILED
 
 _IMAGE = "see `image` in the cluster profile, and that nodes may pull it"
 _CONFIG = "see `secrets`, `config_maps` and `claims` in the cluster profile"
+_ORDINARY = ("Completed", "Error")
 _WAITING = {  # reason of a container that waits → what to look at
     "ErrImagePull": _IMAGE,
     "ImagePullBackOff": _IMAGE,
@@ -35,6 +36,23 @@ def exit_code(pods: Sequence[Mapping[str, Any]]) -> int:
             if status.get("name") == CONTAINER and ended:
                 return int(ended["exitCode"]) or EXIT_FAILED
     return EXIT_FAILED
+
+
+def end_reason(pods: Sequence[Mapping[str, Any]]) -> str:
+    """Say why the last Pod ended, where the cluster knows more than an exit code; "" else.
+
+    ``OOMKilled``: it needed more memory than its shape allows. ``Evicted``: its node was short.
+    """
+    if not pods:
+        return ""
+    status = pods[-1].get("status", {})
+    words = [f"{status['reason']}: {status.get('message', '')}"] if status.get("reason") else []
+    for container in status.get("containerStatuses") or ():
+        ended = container.get("state", {}).get("terminated") or {}
+        if ended.get("reason", "Error") not in _ORDINARY:
+            hint = " (memory of its shape in the profile)" if ended["reason"] == "OOMKilled" else ""
+            words.append(f"{ended['reason']}: {ended.get('message', '')}{hint}")
+    return "; ".join(words)
 
 
 def why_not_started(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
