@@ -128,14 +128,12 @@ def _figures(context: Context, before: Path) -> str:
     rows = []
     for file in sorted((context.root / "data" / "metrics").glob("*.json")):
         old = dict(_flat(_json(before / "data" / "metrics" / file.name)))
-        for name, value in _flat(_json(file)):
-            if isinstance(value, int | float) or name in old:
-                was = old.get(name)
-                rows.append(
-                    (f"{file.stem}.{name}", _number(was), _number(value), _gain(was, value))
-                )
-    moved = [r for r in rows if r[3] not in ("", "0")]
-    shown, rest = (moved, len(rows) - len(moved)) if any(r[1] for r in rows) else (rows, 0)
+        now = dict(_flat(_json(file)))
+        for name in dict.fromkeys([*now, *old]):
+            was, value = old.get(name), now.get(name)
+            rows.append((f"{file.stem}.{name}", _number(was), _number(value), _gain(was, value)))
+    shown = [r for r in rows if r[3] != "0"]
+    rest = len(rows) - len(shown)
     table = _table(("figure", "before", "now", "change"), shown) if shown else ""
     same = f"\n\n{rest} figures did not change." if rest else ""
     return f"## Figures\n\n{table}{same}"
@@ -284,6 +282,9 @@ def _number(value: Any) -> str:
 
 
 def _gain(was: Any, now: Any) -> str:
+    """Say the change; "0" for none."""
+    if was is None or now is None:
+        return "0" if was is now else "new" if was is None else "gone"
     if isinstance(was, int | float) and isinstance(now, int | float):
         return f"{now - was:+.4g}" if now != was else "0"
-    return "" if was is None else "0" if was == now else "changed"
+    return "0" if was == now else "changed"
