@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 WITHIN_S = 60.0
 
@@ -22,8 +23,8 @@ class Listener:
     """
 
     url: str = ""
-    requests: list = field(default_factory=list)
-    answers: dict = field(default_factory=dict)
+    requests: list[Any] = field(default_factory=list)
+    answers: dict[Any, Any] = field(default_factory=dict)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def answer(self, method, path):
