@@ -53,19 +53,25 @@ class _Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
     began: str = ""
     restarts: int = 0
+    asked: bool = False
 
     @property
     def path(self) -> str:
         at = self.pod["metadata"]
         return f"/api/v1/namespaces/{at['namespace']}/pods/{at['name']}"
 
-    def signal(self, number: int) -> None:
-        """Signal the container's first process; killed, all it started goes with it."""
+    def stop(self) -> None:
+        """Ask the container's first process to end, once."""
         with self.lock:
-            if self.process is None or self.process.poll() is not None:
-                return
-            send = os.killpg if number == signal.SIGKILL else os.kill
-            send(self.process.pid, number)
+            if self.process is not None and not self.asked and self.process.poll() is None:
+                self.asked = True
+                os.kill(self.process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the container's first process and all it started."""
+        with self.lock:
+            if self.process is not None and self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class ProcessKubelet:
@@ -92,7 +98,7 @@ class ProcessKubelet:
         name: str = "node-1",
         gpus: int = 4,
     ):
-        self.api, self.folder, self.images = api, folder, dict[str, Any](images)
+        self.api, self.folder, self.images = api, folder, dict(images)
         self.name, self.gpus = name, gpus
         self.runs: dict[str, _Run] = {}
         self.counting = threading.Lock()
@@ -118,7 +124,7 @@ class ProcessKubelet:
         """End every Pod's process, and the threads with their next look."""
         self.closed.set()
         for run in list(self.runs.values()):
-            run.signal(signal.SIGKILL)
+            run.kill()
         self.server.shutdown()
         self.server.server_close()
 
@@ -164,11 +170,16 @@ class ProcessKubelet:
                 listed = self.api.get("/api/v1/pods", **mine)
                 for pod in listed["items"]:
                     self._look(pod)
+                here = {pod["metadata"]["uid"] for pod in listed["items"]}
+                for uid in set(self.runs) - here:
+                    self._forgotten(uid)
                 version = listed["metadata"]["resourceVersion"]
                 for kind, pod in self.api.watch("/api/v1/pods", version, **mine):
                     if self.closed.is_set():
                         return
-                    if kind in ("ADDED", "MODIFIED"):
+                    if kind == "DELETED":
+                        self._forgotten(pod["metadata"]["uid"])
+                    elif kind in ("ADDED", "MODIFIED"):
                         self._look(pod)
             except (Refused, HTTPError, OSError, ValueError):
                 self.closed.wait(0.5)  # cut off, or told to list again
@@ -184,10 +195,16 @@ class ProcessKubelet:
         if run is not None and meta.get("deletionTimestamp") and not run.deleting.is_set():
             run.deleting.set()
             grace_s = meta.get("deletionGracePeriodSeconds", 30)
-            run.signal(signal.SIGTERM)
-            killer = threading.Timer(grace_s, run.signal, args=(signal.SIGKILL,))
+            run.stop()
+            killer = threading.Timer(grace_s, run.kill)
             killer.daemon = True
             killer.start()
+
+    def _forgotten(self, uid: str) -> None:
+        """End what runs for a Pod that the API server has no longer."""
+        if run := self.runs.get(uid):
+            run.deleting.set()
+            run.kill()
 
     def _live(self, run: _Run) -> None:
         """A Pod's whole life."""
@@ -242,7 +259,7 @@ class ProcessKubelet:
         run.began = now()
         self._count(1)
         if run.deleting.is_set():
-            run.signal(signal.SIGTERM)
+            run.stop()
         code = self._watched(run, run.process)
         self._count(-1)
         with contextlib.suppress(ProcessLookupError):
@@ -332,7 +349,10 @@ class ProcessKubelet:
         namespace = run.pod["metadata"]["namespace"]
         env = environment(run.pod, container, lambda name: self._config_map(namespace, name))
         own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
-        return image(words(container, env)), own | env
+        try:
+            return image(words(container, env)), own | env
+        except (LookupError, ValueError) as error:
+            raise CannotStart("CreateContainerError", f"no such command: {error}") from None
 
     def _config_map(self, namespace: str, name: str) -> dict[str, str] | None:
         """Read one; None when there is none.
@@ -343,14 +363,13 @@ class ProcessKubelet:
         for _ in range(20):
             try:
                 found = self.api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+                return dict(found.get("data") or {})
             except Refused as error:
                 if error.status == 404:
                     return None
-                if error.status != 403:
-                    raise
-                self.closed.wait(0.5)
-            else:
-                return dict(found.get("data") or {})
+            except (HTTPError, OSError):
+                pass  # the server is away
+            self.closed.wait(0.5)
         return None
 
     def _log_of(self, namespace: str, name: str) -> bytes | None:

@@ -79,6 +79,22 @@ def test_an_evicted_pod_goes_on_from_its_checkpoint(control_plane, namespace, tm
     assert begun[0] == 0 < begun[1]
 
 
+def test_a_pod_deleted_by_force_is_done_again(control_plane, namespace, tmp_path):
+    """Without a grace: its process is killed on the node, and another Pod does the work."""
+    pid = tmp_path / "pid"
+    work = task(tmp_path, "a", "work", tmp_path / "checkpoint", 500, pid)
+    results = []
+    thread = in_thread(control_plane.executor(namespace, retries=2), [work], results)
+    until(pid.exists)
+    first = int(pid.read_text())
+    (pod,) = control_plane.pods(namespace)
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
+    control_plane.rest.call("DELETE", path, {"gracePeriodSeconds": 0})
+    until(lambda: not running(first))
+    thread.join()
+    assert results[0].state == "SUCCEEDED"
+
+
 def test_a_preempted_trial_makes_room_and_goes_on_later(control_plane, namespace, tmp_path):
     """The scheduler ends a trial for one that matters more; it goes on from its checkpoint."""
     for name, value in (("mien-low", 10), ("mien-high", 1000)):
