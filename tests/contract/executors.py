@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -42,7 +43,7 @@ class Executors:
 
     kind: str
     folder: Path
-    given: dict = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def inline(self):
