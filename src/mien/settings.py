@@ -46,8 +46,8 @@ class Settings(BaseSettings):
         cache: content-addressed results, logs and pulled assets; shared by projects.
         spool: what the tracker has not delivered yet.
         tracking_uri: ``sqlite:///…``, ``http(s)://…``, a database, or ``none``.
-        register_models: whether `mien decide` registers its challenger; `mien retrain` does so itself,
-            when the data is safe.
+        register_models: whether `mien decide` registers its challenger; `mien retrain` does so
+            itself, when the data is safe.
         workers: processes used at once.
         executor: ``persistent`` (long-lived workers), ``process`` (a fresh one a task),
             ``inline`` (this process, one at a time) or ``kubernetes`` (Jobs of a cluster).
