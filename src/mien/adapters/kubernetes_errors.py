@@ -42,7 +42,7 @@ _MEANINGS: dict[int, tuple[_Meaning, ...]] = {
             Forbidden,
             "CLUSTER_FORBIDDEN",
             "the cluster refuses",
-            "k8s/base/training.yaml has the role that is needed",
+            "k8s/base/access.yaml has the role that is needed",
         ),
     ),
     404: (
