@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mien.core.digest import digest_bytes
 from mien.core.errors import Invalid, NotFound, Unavailable, WrongState
 
 KEY = "Retrain-Key"
@@ -67,6 +68,16 @@ class RetrainBranch:
                 hint="check out the branch that was retrained, or give --onto",
             )
         self._git("check-ref-format", "--branch", self.onto)
+
+    def uncommitted(self) -> tuple[tuple[str, ...], str]:
+        """Name the files that differ from the commit, and the digest of how; () and "" for none.
+
+        Parameters and lock do not count: they are what a retraining changes.
+        """
+        place = ("HEAD", "--", ":/", ":(exclude)params.yaml", ":(exclude)dvc.lock")
+        names = self._git("diff", "--name-only", "-z", *place).split("\0")
+        changes = self._run("diff", "--binary", *place).stdout
+        return tuple(n for n in names if n), digest_bytes(changes) if changes else ""
 
     def tip(self) -> str:
         """Return the commit that the branch points at on the remote, fetched; "" = none yet.

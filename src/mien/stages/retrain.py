@@ -53,7 +53,8 @@ def run(doors: Doors, request: Request) -> Outcome:
     if parse_params(yaml.safe_load(after)).gate.set is None:
         raise _no_gate()
     tip = doors.branch.tip()
-    key = digest_of([doors.branch.head, doors.branch.onto, request.change.lines(), after])[:16]
+    began = [doors.branch.head, doors.branch.uncommitted()[1], doors.branch.onto]
+    key = digest_of([*began, request.change.lines(), after])[:16]
     journal = Journal(doors.folder / key)
     if (ended := _ended(doors, request, journal, tip)) is not None:
         return ended
@@ -216,6 +217,7 @@ class _Retraining:
             branch=self.doors.branch.branch,
             onto=self.doors.branch.onto,
             head=self.doors.branch.head,
+            uncommitted=self.doors.branch.uncommitted()[0],
             key=self.key,
             asked=tuple(self.request.change.lines()),
             checks=tuple(GateCheck(**c) for c in gate["checks"]),

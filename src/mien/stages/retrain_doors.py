@@ -53,6 +53,10 @@ class Branch(Protocol):
     branch: str
     onto: str
 
+    def uncommitted(self) -> tuple[tuple[str, ...], str]:
+        """Files that differ from the commit, and the digest of how."""
+        ...
+
     def tip(self) -> str:
         """Commit on the remote; "" = none."""
         ...

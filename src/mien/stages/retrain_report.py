@@ -48,6 +48,7 @@ class Facts:
         branch: that was retrained.
         onto: that the result goes to.
         head: commit that was retrained.
+        uncommitted: files that differed from it: the model is not that of the commit alone.
         key: of the retraining.
         asked: changes of the parameters.
         checks: of the gate.
@@ -64,6 +65,7 @@ class Facts:
     branch: str
     onto: str
     head: str
+    uncommitted: tuple[str, ...]
     key: str
     asked: tuple[str, ...]
     checks: tuple[GateCheck, ...]
@@ -182,8 +184,10 @@ def _cost(context: Context, facts: Facts) -> str:
 def _origin(context: Context, facts: Facts) -> str:
     versions = {n: context.prepared(n).info.digest for n in context.params.preprocess.sets}
     runs = [f"- run: {r.name}: {r.where}" for r in facts.runs] or ["- no run was tracked"]
+    changed = ", ".join(f"`{name}`" for name in facts.uncommitted)
     lines = [
         *runs,
+        *([f"- **not committed** when it was retrained: {changed}"] if changed else []),
         f"- retrained: `{facts.head}`, to `{facts.onto}`, retraining `{facts.key}`",
         f"- `dvc.lock`: `{facts.lock[:16]}`",
         *(f"- set `{name}`: `{digest[:16]}`" for name, digest in versions.items()),

@@ -44,6 +44,13 @@ def test_a_commit_is_made_beside_the_working_copy(clone):
     assert branch.below(made.commit, "data") == ["data/figures.json"]
     assert branch.read(made.commit, "nothing") is None
     assert git(clone, "status", "--porcelain") == "M project/params.yaml"
+    assert branch.uncommitted() == ((), "")
+    (clone / ".gitignore").write_text("data/\nmore/\n")
+    names, digest = branch.uncommitted()
+    assert names == (".gitignore",)
+    (clone / ".gitignore").write_text("data/\nless/\n")
+    assert branch.uncommitted()[1] not in ("", digest)
+    git(clone, "checkout", "-q", ".gitignore")
     assert git(clone, "rev-parse", f"{made.commit}^") == git(clone, "rev-parse", "main")
     again = branch.publish(files(clone, "a: 2\n"), "Retrain", key="k2", tip=made.commit)
     assert (again.commit, again.new) == (made.commit, False)
