@@ -91,6 +91,7 @@ soak: $(STAMP)  ## Malformed messages and faults in great numbers; hours
 	KILLS=50 $(BIN)/python -m pytest tests/integration/generation/test_jobs_killed.py
 	$(BIN)/python -m pytest -m slow tests/integration/training tests/unit/adapters/test_job_runner.py
 	$(BIN)/python -m tests.integration.serving.chaos --count 200
+	KILLS=20 $(BIN)/python -m pytest -m slow tests/integration/retrain
 	$(BIN)/python -m tests.integration.serving.rollout_chaos --count 50
 
 check: lint proto-check types imports  ## Style, types, import directions

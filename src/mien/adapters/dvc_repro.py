@@ -115,11 +115,22 @@ def _note(noted: Path, pid: int) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Stop the whole group; DVC itself dies at once, its stage has until then to save its state."""
     _signal(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(grace_s)
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until and (process.poll() is None or _members(process.pid)):
+        time.sleep(POLL_S)
     _signal(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _members(group: int) -> bool:
+    """Whether anybody lives in a process group; one that only nobody has buried yet does not."""
+    for each in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getpgid(each.pid) == group and each.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _signal(group: int, number: signal.Signals) -> None:
