@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mien.adapters.kubernetes_errors import error_of
 from mien.settings import Settings
 from services.chassis.settings import ServerSettings
 
@@ -208,3 +209,18 @@ def test_the_overlay_of_the_page_renders(tmp_path):
         1,
     ]
     assert len(told) == 3
+
+
+def test_files_that_messages_name_exist():
+    """Hints send people to pages and manifests that are there."""
+    source = "".join(p.read_text() for p in (ROOT / "src" / "mien").rglob("*.py"))
+    named = set(re.findall(r"(?<![\w/])(?:docs|k8s)/[\w/.-]+\.(?:md|yaml)", source))
+    assert len(named) > 5
+    assert sorted(n for n in named if not (ROOT / n).exists()) == []
+
+
+def test_the_role_is_where_the_hint_says():
+    """`CLUSTER_FORBIDDEN` names the file that grants it."""
+    hint = error_of(403, "no").hint
+    (file,) = re.findall(r"k8s/\S+\.yaml", hint)
+    assert "kind: Role\n" in (ROOT / file).read_text()
