@@ -284,7 +284,8 @@ class LocalServing:
         Raises:
             WrongState: ``NO_MODEL_REGISTRY``.
         """
-        return [self._seen(m) for m in registry_of(self.models_).versions()]
+        found, loaded = registry_of(self.models_).versions(), self._loaded()
+        return [self._seen(m, loaded) for m in found]
 
     def _with_loaded(self, made: Promotion) -> Promotion:
         champion, previous = (
@@ -292,14 +293,17 @@ class LocalServing:
         )
         return replace(made, champion=champion, previous=previous)
 
-    def _seen(self, info: ModelInfo) -> ModelInfo:
+    def _seen(self, info: ModelInfo, loaded: Sequence[str] | None = None) -> ModelInfo:
         state = self.promoter.state
         hosted = {s.name: s.hosted for s in (state.champion, *state.earlier) if s}
+        there = self._loaded() if loaded is None else loaded
+        return replace(info, loaded=hosted.get(info.name) in there)
+
+    def _loaded(self) -> Sequence[str]:
         try:
-            loaded = hosted.get(info.name) in self.host.loaded()
+            return self.host.loaded()
         except MienError:
-            loaded = False
-        return replace(info, loaded=loaded)
+            return ()
 
 
 def in_order(

@@ -41,7 +41,7 @@ from mien.adapters.triton_repository import HostSpec, render_front, render_model
 from mien.adapters.triton_rollout import Deployed, TritonRollout
 from mien.core.errors import MienError
 from mien.core.ports import Models
-from mien.core.serving import CHAMPION, GateCheck, Promotion
+from mien.core.serving import CHAMPION, GateCheck, ModelInfo, Promotion
 from mien.recognition.package import Package, Variant
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class ClusterPromoter:
         """Finish or drop what is half done; what fails comes later."""
         with _told("what is half done could not be settled yet"):
             if self._patience.over(seen.journal):
-                self._take_over(seen, version)
+                self._take_over(seen)
             elif not seen.journal and time.monotonic() > self._rest[0]:
                 self._bring_to(seen, version)
 
@@ -305,11 +305,11 @@ class ClusterPromoter:
 
     # What others left
 
-    def _take_over(self, seen: Deployed, version: str | None) -> None:
+    def _take_over(self, seen: Deployed) -> None:
         """Drop what its owner left; what is behind the alias already is finished by a look."""
         left = Journal.of(seen.journal)
         with held(self.rollout, taken=seen.journal, beat_s=self.pace.beat, left=left) as mine:
-            moved = bool(left.name) and left.version == version
+            moved = bool(left.name) and left.version == self.follower.pointed()
             back = self.store.address(left.before) if left.name and not moved else None
             mine.clear(models=back)
         told = "finished" if moved else "dropped"
@@ -320,38 +320,38 @@ class ClusterPromoter:
 
         A version that is not hosted was moved to by hand, past every gate: nothing is done then.
         """
-        front = self.follower.catalogue(seen).champion
-        champion = self.state.champion
-        return front is None or (
-            champion is not None and champion.version == version != front.version
-        )
+        front, champion = self.follower.catalogue(seen).champion, self.state.champion
+        hosted = champion is not None and champion.version == version
+        return front is None or (hosted and front.version != version)
 
     def _bring_to(self, seen: Deployed, version: str | None) -> None:
         """Bring the replicas' front to where the alias is, after a rollback or on a new cluster."""
-        catalogue = self.follower.catalogue(seen)
-        if catalogue.champion is None:
+        if name_of(seen) == EMPTY:
             self.store.make_empty()
         if not seen.models:  # just applied: Triton waits to be told of any repository
             self.rollout.change("", models=self.store.address(EMPTY))
         if version is None or self.models is None:
             return
         self._rest = (time.monotonic() + self._rest[1], min(2 * self._rest[1], MAX_REST_S))
-        info = self.models.get(f"{self.front}/{version}")
-        package = fetch_package(self.packages, self.models, info)
-        served = served_of(info, package, self.variant)
         with held(self.rollout, beat_s=self.pace.beat) as mine:
-            wanted = Catalogue(served, self.state.earlier, catalogue.champion)
-            name = self._publish(self.models, wanted)
-            address = self.store.address(name)
-            try:
-                mine.write(name=name, before=name_of(seen), models=address)
-                self._rolled(mine, served)
-            except MienError:
-                mine.clear(models=self.store.address(name_of(seen)))
-                raise
+            seen, version = self.follower.follow()  # somebody may have promoted since the look
+            if version is not None and self._behind(seen, version):
+                self._roll_to(mine, self.models.get(f"{self.front}/{version}"), seen)
         self._rest = (0.0, 1.0)
-        log.info("the replicas serve the registry's champion", extra={"model": served.name})
         self.look_now()
+
+    def _roll_to(self, mine: Held, info: ModelInfo, seen: Deployed) -> None:
+        models, before = registry_of(self.models), name_of(seen)
+        served = served_of(info, fetch_package(self.packages, models, info), self.variant)
+        left = self.follower.catalogue(seen).champion
+        name = self._publish(models, Catalogue(served, self.state.earlier, left))
+        try:
+            mine.write(name=name, before=before, models=self.store.address(name))
+            self._rolled(mine, served)
+        except MienError:
+            mine.clear(models=self.store.address(before))
+            raise
+        log.info("the replicas serve the registry's champion", extra={"model": served.name})
 
     # Requests
 
