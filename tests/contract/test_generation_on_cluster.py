@@ -95,6 +95,7 @@ def test_an_indexed_job_makes_the_same_version(make, cluster, tmp_path):
     assert (job.done, job.total) == (6, 6)
 
 
+@pytest.mark.slow
 def test_a_service_that_restarts_joins_its_shards(make, cluster, s3, tmp_path):
     """Drained while its Pods wait, it leaves the Job; another one, with no disk of it, goes on."""
     cluster.cluster.slots = 0
@@ -149,6 +150,7 @@ def test_a_shard_that_was_damaged_there_is_made_again(make, s3, tmp_path):
     assert sorted(made) == ["0", "0", "1"]
 
 
+@pytest.mark.slow
 def test_a_trained_generator_is_carried_to_the_workers(make, s3, tmp_path, monkeypatch):
     """Its weights lie in the store once; machines that never saw its folder make the same faces."""
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
