@@ -12,7 +12,8 @@ from mien.adapters.carried_project import bring_generator, carry_training, proje
 from mien.adapters.carried_tasks import CarryingExecutor, bring_back
 from mien.adapters.kubernetes_executor import KubernetesJobExecutor
 from mien.adapters.remote_trial import PROGRESS
-from mien.core.errors import MienError
+from mien.adapters.task_rules import is_done
+from mien.core.errors import EXIT_DONE, MienError
 from mien.core.hooks import Cancelled, no_progress
 from mien.core.tasks import Task, TaskResult, verb_of
 
@@ -59,6 +60,8 @@ class ClusterWork:
         Raises:
             Unavailable: ``STORE``, ``CLUSTER_UNREACHABLE``. And as the executor.
         """
+        if is_done(task.done):
+            return TaskResult(task.key, "SUCCEEDED", EXIT_DONE, 0)
         there, told = self._placed(task, room)
         looked = time.monotonic()
 
