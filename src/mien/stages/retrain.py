@@ -190,8 +190,11 @@ class _Retraining:
         against = there[0] if there else None
         digest = against.lineage.model_digest if against else ""
         inputs = digest_of([package.digest, digest, context.params.gate.model_dump(mode="json")])
-        if known and known.result["package"] == package.digest and (same or known.inputs == inputs):
-            return known.result
+        if known and known.result["package"] == package.digest:
+            passed = all(c["passed"] for c in known.result["checks"])
+            # One that was refused and is there all the same was registered by a person.
+            if known.inputs == inputs or (same and passed):
+                return known.result
 
         def work() -> dict[str, Any]:
             checks: Sequence[GateCheck] = ()

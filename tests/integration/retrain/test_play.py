@@ -18,6 +18,7 @@ from mien.cli import main
 from mien.compose import RETRAININGS, make_retraining
 from mien.core.errors import Unavailable
 from mien.core.serving import CHALLENGER, CHAMPION, MODEL
+from mien.recognition.package import read_package
 from mien.settings import load_settings
 from mien.stages import retrain
 from mien.stages.retrain_change import Change
@@ -204,6 +205,21 @@ def test_what_another_request_left_unfinished_is_taken_back(play, doors, monkeyp
     done = retrain.run(doors, Request(Change()))
     assert done.state == "promoted"
     assert "first_seed: 0" in play.shown("retrain/main", "params.yaml")
+
+
+@pytest.mark.slow
+def test_a_refused_model_that_a_person_registers_is_taken(play, doors):
+    """What they registered is the challenger; the same request then goes through."""
+    retrain.run(doors, Request(Change()))
+    assert retrain.run(opened(doors.root), Request(WORSE)).state == "refused"
+    context = doors.context()
+    there = context.models.get(f"{MODEL}@{CHALLENGER}").lineage.model_digest
+    made = [f for f in (context.cache / "packages").iterdir() if f.name != "registered"]
+    (refused,) = (f for f in made if read_package(f).digest != there)
+    context.models.register(MODEL, refused)
+    done = retrain.run(opened(doors.root), Request(WORSE))
+    assert (done.state, done.model) == ("promoted", "expression/2")
+    assert "first_seed: 1" in play.shown("retrain/main", "params.yaml")
 
 
 @pytest.mark.slow
