@@ -169,6 +169,7 @@ class ClusterPromoter:
             self._first.set()
             self._look.wait(self.pace.look)
             self._look.clear()
+            self._ended.wait(self.pace.look / 10)  # however many ask for a look
 
     def _settle(self, seen: Deployed, version: str | None) -> None:
         """Finish or drop what is half done; what fails comes later."""
