@@ -172,15 +172,16 @@ def test_drained_jobs_queue_again_and_are_taken_up(book, running):
 
 def test_deaf_work_does_not_hold_up_the_drain(book):
     """Drain says that something has not stopped, in the time it was given."""
-    let_go = threading.Event()
+    began, let_go = threading.Event(), threading.Event()
 
     def deaf(job, hooks):
+        began.set()
         let_go.wait()
         return {}
 
     book.create("count", {}, name="count-0")
     runner = JobRunner(book, {"count": deaf}, 1).start()
-    until(lambda: runner.running == 1)
+    assert began.wait(60)
     assert not runner.drain(0.1)
     let_go.set()
     assert runner.drain(10.0)
