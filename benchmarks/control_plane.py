@@ -14,10 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien.adapters.kubernetes_api import KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_jobs import render_job
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes.api import KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.jobs import render_job
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.core.hooks import never_cancelled, no_progress
 from mien.core.tasks import Task
 from tests.contract.control_plane import VARIABLE, ControlPlane, missing

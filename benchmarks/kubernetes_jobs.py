@@ -21,8 +21,8 @@ from typing import Any
 
 import psutil
 
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.core.hooks import never_cancelled, no_progress
 from mien.core.tasks import Task
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import psutil
 
-from mien.adapters.local_serving import LocalServing
-from mien.adapters.promotion import Promoter
-from mien.adapters.serving_state import Served, State
-from mien.adapters.triton_repository import HostSpec, hosted_name, render_model
-from mien.adapters.triton_server import TritonHome, TritonServer
+from mien.adapters.serving.local import LocalServing
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.serving.state import Served, State
+from mien.adapters.triton.repository import HostSpec, hosted_name, render_model
+from mien.adapters.triton.server import TritonHome, TritonServer
 from mien.core.errors import Exhausted
 from mien.core.expression import EKMAN_SIX
 from mien.core.preprocess import PreprocessSpec

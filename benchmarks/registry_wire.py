@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.versions import make_images, make_items
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.registry import open_registry
 from mien.core.catalogue import ItemFilter
 from mien.core.expression import Expression
 from mien.core.manifest import Licence, Provenance

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.adapters.local_serving import LocalServing
-from mien.adapters.mlflow_models import MlflowModels
+from mien.adapters.mlflow.models import MlflowModels
+from mien.adapters.serving.local import LocalServing
 from mien.core.errors import MienError
 from mien.core.serving import Query
 from tests.contract.test_serving_contract import face, png

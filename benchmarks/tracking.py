@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.adapters.mlflow_server import serve
-from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
+from mien.adapters.mlflow.server import serve
+from mien.adapters.mlflow.tracker import MlflowTracker, NullTracker
 from mien.core.ports import Tracker
 from mien.core.tasks import RunData
 

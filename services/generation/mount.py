@@ -6,9 +6,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from mien.adapters.generation_jobs import KIND, LocalGenerationJobs
-from mien.adapters.job_book import JobBook
-from mien.adapters.local_executor import LocalExecutor
+from mien.adapters.executors.local import LocalExecutor
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.generation import KIND, LocalGenerationJobs
 from mien.api.generation.v1.generation_pb2_grpc import add_GenerationServiceServicer_to_server
 from mien.compose import make_cluster, make_registry
 from mien.generators.local import LocalGeneration

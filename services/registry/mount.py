@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.registry import open_registry
 from mien.api.registry.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
 from services.chassis.frame import Frame
 from services.registry.servicer import SERVICE, RegistryServicer

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.adapters.drift_book import DriftBook
-from mien.adapters.local_serving import Champion, LocalServing
+from mien.adapters.serving.drift_book import DriftBook
+from mien.adapters.serving.local import Champion, LocalServing
 from mien.core.arrays import Float
 from mien.core.errors import Corrupt, MienError
 from mien.evaluation.drift import Drift, compare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mien.adapters.local_serving import LocalServing
+from mien.adapters.serving.local import LocalServing
 from mien.api.serving.v1.serving_pb2_grpc import add_ServingServiceServicer_to_server
 from services.chassis.frame import Frame
 from services.serving.drift import watch_drift

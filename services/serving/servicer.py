@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import grpc
 
-from mien.adapters.local_serving import TIMEOUT_S, LocalServing
+from mien.adapters.serving.local import TIMEOUT_S, LocalServing
 from mien.api.serving.v1 import serving_pb2 as pb
 from mien.api.serving.v1.serving_pb2_grpc import ServingServiceServicer
 from mien.core.errors import Invalid

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mien.adapters.cluster_work import ClusterWork
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_worker import JobWorker, visible_gpus
-from mien.adapters.training_jobs import LocalTraining
-from mien.adapters.work_roots import WorkRoots
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.roots import WorkRoots
+from mien.adapters.jobs.training import LocalTraining
+from mien.adapters.jobs.worker import JobWorker, visible_gpus
+from mien.adapters.kubernetes.work import ClusterWork
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from mien.compose import make_cluster
 from mien.settings import Settings, load_settings

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mien.adapters.bound_launch import bound
+from mien.adapters.triton.bound_launch import bound
 from mien.settings import Settings
 from services.chassis.settings import PORTS, ServerSettings
 
@@ -78,7 +78,7 @@ def triton_of(settings: Settings) -> str:
     """Say how models are run: ``wheel``, ``none`` (in the serving process) or an address."""
     if settings.triton != "wheel":
         return settings.triton
-    from mien.adapters.triton_server import TritonHome
+    from mien.adapters.triton.server import TritonHome
 
     return "none" if TritonHome(settings.triton_home).missing else "wheel"
 
@@ -105,7 +105,7 @@ def mlflow_part(uri: str, *, port: int) -> Part | None:
     """
     if uri == "none" or uri.startswith(("http://", "https://")):
         return None
-    from mien.adapters.mlflow_server import LEAN, server_command
+    from mien.adapters.mlflow.server import LEAN, server_command
 
     url = f"http://127.0.0.1:{port}/health"
     return Part("mlflow", bound(server_command(uri, port), "TERM"), LEAN, speaks=False, url=url)

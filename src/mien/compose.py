@@ -20,10 +20,10 @@ from mien.settings import Settings, load_settings
 RETRAININGS = Path("runs") / "retrain"  # journals and reports, in the project
 
 if TYPE_CHECKING:  # a service starts without what only stages need
-    from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-    from mien.adapters.local_serving import LocalServing
-    from mien.adapters.promotion_steps import Gate
-    from mien.adapters.triton_repository import HostSpec
+    from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+    from mien.adapters.serving.local import LocalServing
+    from mien.adapters.serving.steps import Gate
+    from mien.adapters.triton.repository import HostSpec
     from mien.params.project import Params
     from mien.recognition.package import Variant
     from mien.stages.context import Context
@@ -45,7 +45,7 @@ def make_context(
         progress: told about every step.
         cancelled: asked between steps.
     """
-    from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
+    from mien.adapters.mlflow.tracker import MlflowTracker, NullTracker
     from mien.stages.context import Context
 
     base = Path.cwd()
@@ -127,11 +127,11 @@ def open_serving(
         with _on_cluster(home, project, settings) as serving:
             yield serving
         return
-    from mien.adapters.local_serving import LocalServing
-    from mien.adapters.onnx_host import OnnxHost
-    from mien.adapters.promotion import Promoter
-    from mien.adapters.triton_client import TritonClient
-    from mien.adapters.triton_server import TritonHome, TritonServer
+    from mien.adapters.serving.local import LocalServing
+    from mien.adapters.serving.promotion import Promoter
+    from mien.adapters.triton.client import TritonClient
+    from mien.adapters.triton.onnx_host import OnnxHost
+    from mien.adapters.triton.server import TritonHome, TritonServer
 
     repository = home / "repository"
     models = make_models(settings)
@@ -170,11 +170,11 @@ def open_serving(
 @contextmanager
 def _on_cluster(home: Path, project: Path, settings: Settings) -> Iterator[LocalServing]:
     """Serve with the replicas of Triton on a cluster, until the block ends."""
-    from mien.adapters.local_serving import LocalServing
-    from mien.adapters.promotion_cluster import ClusterPromoter
-    from mien.adapters.promotion_store import ModelStore
-    from mien.adapters.triton_fleet import TritonFleet
-    from mien.adapters.triton_rollout import TritonRollout
+    from mien.adapters.serving.cluster import ClusterPromoter
+    from mien.adapters.serving.local import LocalServing
+    from mien.adapters.serving.store import ModelStore
+    from mien.adapters.triton.fleet import TritonFleet
+    from mien.adapters.triton.rollout import TritonRollout
 
     models = make_models(settings)
     gate, variant = _gate(home, project, settings)
@@ -200,7 +200,7 @@ def _on_cluster(home: Path, project: Path, settings: Settings) -> Iterator[Local
 
 
 def _host_spec(settings: Settings) -> HostSpec:
-    from mien.adapters.triton_repository import HostSpec
+    from mien.adapters.triton.repository import HostSpec
 
     return HostSpec(
         backend=settings.triton_backend,
@@ -239,10 +239,10 @@ def make_retraining(
     Raises:
         NotFound: ``NO_REMOTE``, ``NO_DVC``. WrongState: ``NO_GIT``. Invalid: ``NO_BRANCH``.
     """
-    from mien.adapters.dvc_remote import DvcRemote
-    from mien.adapters.dvc_repro import repro
-    from mien.adapters.mlflow_links import runs_of
-    from mien.adapters.retrain_branch import RetrainBranch
+    from mien.adapters.dvc.remote import DvcRemote
+    from mien.adapters.dvc.repro import repro
+    from mien.adapters.mlflow.links import runs_of
+    from mien.adapters.retrain.branch import RetrainBranch
     from mien.params.project import load_params
     from mien.stages.retrain_doors import Doors
     from mien.stages.retrain_given import fetch_given
@@ -286,7 +286,7 @@ def make_models(settings: Settings) -> Models | None:
     """Return the model registry; None where nothing is tracked."""
     if settings.tracking_uri == "none":
         return None
-    from mien.adapters.mlflow_models import MlflowModels
+    from mien.adapters.mlflow.models import MlflowModels
 
     return MlflowModels(settings.tracking_uri)
 
@@ -295,7 +295,7 @@ def _gate(home: Path, project: Path, settings: Settings) -> tuple[Gate | None, V
     """The gate that a project's parameters ask for; None where there are none."""
     if not (project / "params.yaml").is_file():
         return None, "fp32"
-    from mien.adapters.promotion_gate import FaceGate
+    from mien.adapters.serving.gate import FaceGate
     from mien.params.project import load_params
 
     params = load_params(project / "params.yaml").gate
@@ -320,7 +320,7 @@ def _generation(settings: Settings) -> Generation | None:
 def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
     logs = settings.cache / "logs"
     if settings.training_target is not None:
-        from mien.adapters.service_executor import ServiceExecutor
+        from mien.adapters.executors.service import ServiceExecutor
         from mien.wire.channel import open_channel
         from mien.wire.training_client import TrainingClient
 
@@ -329,7 +329,7 @@ def _executor(settings: Settings, cancelled: Cancelled) -> Executor:
         return _carrying(service, settings)
     if (cluster := make_cluster(settings)) is not None:
         return _carrying(cluster, settings)
-    from mien.adapters.local_executor import InlineExecutor, LocalExecutor
+    from mien.adapters.executors.local import InlineExecutor, LocalExecutor
 
     if settings.executor == "inline":
         return InlineExecutor(partial(trial_here, cancelled=cancelled), logs, settings.retries)
@@ -351,8 +351,8 @@ def make_cluster(settings: Settings) -> KubernetesJobExecutor | None:
     """
     if settings.executor != "kubernetes":
         return None
-    from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-    from mien.adapters.kubernetes_profile import profile_of
+    from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+    from mien.adapters.kubernetes.profile import profile_of
 
     return KubernetesJobExecutor(profile_of(settings))
 
@@ -361,7 +361,7 @@ def _carrying(executor: Executor, settings: Settings) -> Executor:
     """Have trials carried to where others find them, if that is not where they lie."""
     if not settings.work_url:
         return executor
-    from mien.adapters.carried_tasks import CarryingExecutor
+    from mien.adapters.executors.carried_tasks import CarryingExecutor
 
     return CarryingExecutor(executor, settings.work_url)
 

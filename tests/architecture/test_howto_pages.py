@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from mien.adapters.kubernetes_errors import error_of
+from mien.adapters.kubernetes.errors import error_of
 from mien.settings import Settings
 from services.chassis.settings import ServerSettings
 
@@ -152,7 +152,7 @@ def test_reasons_are_those_of_the_code():
 
 def test_the_profile_of_the_page_is_one(tmp_path):
     """The YAML of the page is a profile, and every other key it names is a profile's."""
-    from mien.adapters.kubernetes_profile import KubernetesProfile, load_profile
+    from mien.adapters.kubernetes.profile import KubernetesProfile, load_profile
 
     section = CLUSTER.read_text(encoding="utf-8").partition("## 5. The profile")[2]
     (tmp_path / "cluster.yaml").write_text(re.findall(r"```yaml\n(.*?)```", section, re.S)[0])
@@ -175,7 +175,7 @@ def test_secrets_of_the_page_are_what_the_manifests_read():
 
 def test_mlflow_and_the_services_have_a_database_each():
     """Both have a table called jobs."""
-    from mien.adapters.job_tables import JOBS
+    from mien.adapters.jobs.tables import JOBS
 
     text = CLUSTER.read_text(encoding="utf-8")
     bases = re.findall(r"(mlflow_backend_url|mien_server_database_url)=\S+/(\w+)", text)

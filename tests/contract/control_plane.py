@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from urllib3.exceptions import HTTPError
 
-from mien.adapters.bound_launch import bound
-from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes.api import OLDEST, KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
+from mien.adapters.triton.bound_launch import bound
 from tests.contract.cluster_certificates import Certificates
 from tests.contract.kube_rest import Refused, Rest, until
 from tests.contract.process_kubelet import ProcessKubelet

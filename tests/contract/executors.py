@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 import pytest
 
-from mien.adapters.kubernetes_api import OLDEST, KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.adapters.local_executor import InlineExecutor, LocalExecutor
+from mien.adapters.executors.local import InlineExecutor, LocalExecutor
+from mien.adapters.kubernetes.api import OLDEST, KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.core.hooks import never_cancelled, no_progress
 from mien.core.tasks import Task
 from tests.contract import fake_mien

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from mien.adapters.kubernetes_jobs import JOB_NAME
+from mien.adapters.kubernetes.jobs import JOB_NAME
 from tests.contract.kube_cluster import Cluster, now, public
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from urllib3.exceptions import HTTPError
 
-from mien.adapters.bound_launch import bound
+from mien.adapters.triton.bound_launch import bound
 from tests.contract.kube_rest import STRATEGIC, Refused, Rest
 from tests.contract.kubelet_container import (
     CannotStart,

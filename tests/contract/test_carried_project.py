@@ -7,8 +7,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mien.adapters.artefacts import names
-from mien.adapters.carried_project import bring_generator, carry_training, run_carried
+from mien.adapters.executors.artefacts import names
+from mien.adapters.executors.carried_project import bring_generator, carry_training, run_carried
 from mien.core.errors import Corrupt, NotFound
 from mien.core.tasks import Task
 from tests.contract.stores import bucket_url, object_store

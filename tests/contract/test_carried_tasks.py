@@ -6,10 +6,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mien.adapters.artefacts import names
-from mien.adapters.carried_tasks import CarryingExecutor
-from mien.adapters.local_executor import InlineExecutor
-from mien.adapters.remote_trial import run_trial
+from mien.adapters.executors.artefacts import names
+from mien.adapters.executors.carried_tasks import CarryingExecutor
+from mien.adapters.executors.local import InlineExecutor
+from mien.adapters.executors.remote_trial import run_trial
 from mien.core.errors import EXIT_TERMINATED, Interrupted, MienError, Unavailable
 from mien.core.hooks import never_cancelled
 from mien.core.tasks import Task

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.kubernetes_api import OLDEST
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_jobs import job_name
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes.api import OLDEST
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.jobs import job_name
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.core.errors import Exhausted, NotFound, Unauthenticated, WrongState
 from mien.core.tasks import Task
 from tests.contract.control_plane import SINCE

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.kubernetes_jobs import render_job
-from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.adapters.triton_rollout import TritonRollout
+from mien.adapters.kubernetes.jobs import render_job
+from mien.adapters.kubernetes.profile import KubernetesProfile
+from mien.adapters.triton.rollout import TritonRollout
 from mien.core.errors import Conflict, Forbidden, WrongState
 from mien.core.tasks import Task
 from tests.contract.executors import run, task, until

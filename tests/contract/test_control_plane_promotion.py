@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from mien.adapters.triton_rollout import TritonRollout
+from mien.adapters.triton.rollout import TritonRollout
 from tests.integration.serving.rollout_stand_in import triton_manifest
 
 PROMOTED = "s3://mien/models/0123456789abcdef0123456789abcdef"

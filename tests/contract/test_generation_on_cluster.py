@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.artefacts import names
-from mien.adapters.generation_jobs import LocalGenerationJobs
-from mien.adapters.job_book import JobBook
-from mien.adapters.kubernetes_api import KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.adapters.local_executor import InlineExecutor
+from mien.adapters.executors.artefacts import names
+from mien.adapters.executors.local import InlineExecutor
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.generation import LocalGenerationJobs
+from mien.adapters.kubernetes.api import KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.cli.main import run as mien
 from mien.core.expression import Expression
 from mien.core.generation import FacePlan

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.kubernetes_api import KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_jobs import job_name, parse_indexes, render_job
-from mien.adapters.kubernetes_profile import KubernetesProfile, load_profile, profile_of
+from mien.adapters.kubernetes.api import KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.jobs import job_name, parse_indexes, render_job
+from mien.adapters.kubernetes.profile import KubernetesProfile, load_profile, profile_of
 from mien.core.errors import (
     Exhausted,
     Forbidden,
@@ -190,7 +190,7 @@ def test_an_unreachable_cluster_is_said(tmp_path, stand_in):
 
 def test_quota_in_the_middle_waits_for_room(stand_in, tmp_path, monkeypatch):
     """When the quota is used up by ours, the rest waits for them."""
-    monkeypatch.setattr("mien.adapters.kubernetes_executor._QUOTA_S", 0.2)
+    monkeypatch.setattr("mien.adapters.kubernetes.executor._QUOTA_S", 0.2)
     server = stand_in(quota=2)
     tasks = [task(tmp_path, f"t{i}", "span", 0.2) for i in range(4)]
     results = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mien.adapters.local_executor import InlineExecutor, LocalExecutor
+from mien.adapters.executors.local import InlineExecutor, LocalExecutor
 from mien.core.tasks import Task
 from tests.contract import fake_mien
 from tests.contract.executors import FAKE, LOCAL, run, task

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.registry import open_registry
 from mien.core.catalogue import ItemFilter, Verification
 from mien.core.digest import digest_bytes
 from mien.core.errors import AlreadyExists, Conflict, Corrupt, Invalid, NotFound

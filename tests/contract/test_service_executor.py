@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_worker import JobWorker
-from mien.adapters.service_executor import ServiceExecutor
-from mien.adapters.training_jobs import LocalTraining
-from mien.adapters.work_roots import WorkRoots
+from mien.adapters.executors.service import ServiceExecutor
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.roots import WorkRoots
+from mien.adapters.jobs.training import LocalTraining
+from mien.adapters.jobs.worker import JobWorker
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from mien.core.errors import Forbidden, Invalid, Unavailable
 from mien.core.hooks import never_cancelled, no_progress
@@ -208,6 +208,6 @@ def test_what_it_cannot_run_is_refused(runner, task, tmp_path):
 
 def test_a_service_that_stays_away_is_an_error(task, monkeypatch):
     """Not a hang: what was asked for goes on there, when it comes back."""
-    monkeypatch.setattr("mien.adapters.service_executor._PATIENCE_S", 0.3)
+    monkeypatch.setattr("mien.adapters.executors.service._PATIENCE_S", 0.3)
     with open_channel("127.0.0.1:1", Settings()) as channel, pytest.raises(Unavailable):
         run(ServiceExecutor(TrainingClient(channel), slots=1), [task("t")])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.adapters.local_serving import LocalServing
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
+from mien.adapters.serving.local import LocalServing
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.onnx_host import OnnxHost
 from mien.core.errors import AlreadyExists, Invalid, NotFound, Unavailable, WrongState
 from mien.core.expression import EKMAN_SIX
 from mien.core.serving import Query, Recognition, Refusal

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.mlflow_server import serve
-from mien.adapters.mlflow_tracker import MlflowTracker, NullTracker
-from mien.adapters.tracking_spool import CREATING, REMOTE, START
+from mien.adapters.mlflow.server import serve
+from mien.adapters.mlflow.spool import CREATING, REMOTE, START
+from mien.adapters.mlflow.tracker import MlflowTracker, NullTracker
 from mien.core.tasks import RunData
 
 FLUSH_S = 60.0
@@ -333,7 +333,7 @@ def test_a_run_whose_process_died_is_killed(home, experiment, tmp_path):
     """Kill -9 of a sweep: the next one closes the run that stayed open."""
     uri = f"sqlite:///{home}/mlflow.db"
     code = (
-        "import os, sys; from mien.adapters.tracking_spool import Spool; from pathlib import Path;"
+        "import os, sys; from mien.adapters.mlflow.spool import Spool; from pathlib import Path;"
         f"Spool(Path(sys.argv[1])).start({experiment!r}, 'sweep', None); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "spool")], check=False)

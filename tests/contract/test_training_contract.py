@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.cluster_work import ClusterWork
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_worker import JobWorker
-from mien.adapters.kubernetes_api import KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
-from mien.adapters.training_jobs import LocalTraining
-from mien.adapters.work_roots import WorkRoots
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.roots import WorkRoots
+from mien.adapters.jobs.training import LocalTraining
+from mien.adapters.jobs.worker import JobWorker
+from mien.adapters.kubernetes.api import KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
+from mien.adapters.kubernetes.work import ClusterWork
 from mien.api.training.v1.training_pb2_grpc import add_TrainingServiceServicer_to_server
 from mien.core.digest import digest_bytes, digest_of
 from mien.core.errors import AlreadyExists, Exhausted, Forbidden, Invalid, NotFound

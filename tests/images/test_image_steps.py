@@ -121,7 +121,7 @@ def test_every_module_finds_what_it_imports(services):
     done = services.run("python", "-c", EVERY_MODULE)
     count, *lost = done.stdout.split()
     assert int(count) > 200, done.stderr
-    assert lost == ["mien.adapters.triton_model"]  # that one runs inside Triton
+    assert lost == ["mien.adapters.triton.model"]  # that one runs inside Triton
     late = services.run("python", "-c", "import psycopg, s3fs, onnxruntime, tritonclient.grpc")
     assert late.returncode == 0, late.stderr
     assert services.run("python", "-m", "mien", "--help").returncode == 0

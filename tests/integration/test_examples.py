@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.adapters.local_serving import LocalServing
+from mien.adapters.serving.local import LocalServing
 from services.chassis.testing import running
 from services.registry.mount import mount as mount_registry
 from services.serving.mount import mounted
@@ -84,8 +84,8 @@ def test_the_typed_client_recognises(promoter, photos):
 @needs_triton
 def test_the_direct_client_prepares_itself(photos):
     """Its probabilities are the network's own for the face that training's code prepares."""
-    from mien.adapters.triton_repository import HostSpec, render_front, render_model
-    from mien.adapters.triton_server import TritonServer
+    from mien.adapters.triton.repository import HostSpec, render_front, render_model
+    from mien.adapters.triton.server import TritonServer
     from mien.core.preprocess import PreprocessSpec
     from mien.imaging.decode import decode
     from mien.imaging.detect import make_detector

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.kubernetes_jobs import render_job
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.kubernetes.jobs import render_job
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.core.tasks import Task
 from mien.settings import Settings
 from services.chassis.settings import PORTS, ServerSettings

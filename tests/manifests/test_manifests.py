@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.promotion_store import ModelStore
-from mien.adapters.triton_repository import HostSpec, model_config
-from mien.adapters.triton_rollout import MODELS
+from mien.adapters.serving.store import ModelStore
+from mien.adapters.triton.repository import HostSpec, model_config
+from mien.adapters.triton.rollout import MODELS
 from mien.core.expression import EKMAN_SIX
 from mien.core.preprocess import PreprocessSpec
 from mien.recognition.package import PackageSpec
@@ -268,7 +268,7 @@ def test_a_rollout_takes_nobody_away_before_another_is_there(everything):
 
 
 JOBS, ROLLOUT = "Role/mien-jobs", "Role/mien-rollout"
-ASKS = {JOBS: "kubernetes_*.py", ROLLOUT: "triton_rollout.py"}
+ASKS = {JOBS: "kubernetes/*.py", ROLLOUT: "triton/rollout.py"}
 CALLS = {
     "create_namespaced_job": {("jobs", "create")},
     "read_namespaced_job": {("jobs", "get")},
@@ -392,7 +392,7 @@ def test_no_secret_is_written_down():
 
 def test_the_profiles_of_workers_are_right():
     """What the manifests hand to the executor is what it reads."""
-    from mien.adapters.kubernetes_profile import load_profile
+    from mien.adapters.kubernetes.profile import load_profile
 
     for file in sorted(K8S.rglob("cluster.yaml")):
         assert load_profile(Path(file)).namespace == "mien"

@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.adapters.drift_book import DriftBook
-from mien.adapters.local_serving import LocalServing
-from mien.adapters.mlflow_models import MlflowModels
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
+from mien.adapters.mlflow.models import MlflowModels
+from mien.adapters.serving.drift_book import DriftBook
+from mien.adapters.serving.local import LocalServing
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.onnx_host import OnnxHost
 from mien.cli.main import run
 from mien.core.serving import Query
 from mien.evaluation.drift_reference import Reference

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.mlflow_models import MlflowModels
+from mien.adapters.mlflow.models import MlflowModels
 from mien.core.errors import MienError
 from mien.core.expression import Expression
 from mien.core.generation import FacePlan

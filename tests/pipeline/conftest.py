@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mien.adapters.local_executor import InlineExecutor
+from mien.adapters.executors.local import InlineExecutor
 from mien.compose import trial_here
 from mien.core.hooks import never_cancelled, no_progress
 from mien.params.project import parse_params

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from mien.adapters.carried_tasks import CarryingExecutor
-from mien.adapters.kubernetes_api import KubernetesApi
-from mien.adapters.kubernetes_executor import KubernetesJobExecutor
-from mien.adapters.kubernetes_profile import KubernetesProfile
+from mien.adapters.executors.carried_tasks import CarryingExecutor
+from mien.adapters.kubernetes.api import KubernetesApi
+from mien.adapters.kubernetes.executor import KubernetesJobExecutor
+from mien.adapters.kubernetes.profile import KubernetesProfile
 from mien.stages.pipeline import run_stage
 from tests.contract.control_plane import control_plane, pytest_terminal_summary
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from mien.adapters.service_executor import ServiceExecutor
+from mien.adapters.executors.service import ServiceExecutor
 from mien.compose import make_context as compose
 from mien.core.errors import NotFound, WrongState
 from mien.core.expression import Expression

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from mien.adapters.asset_table import ASSETS, Asset, asset_named
+from mien.adapters.assets.table import ASSETS, Asset, asset_named
 from mien.core.errors import Forbidden
 
 

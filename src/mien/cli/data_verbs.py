@@ -12,14 +12,14 @@ def remote(
     url: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
 ) -> None:
     """Keep this project's data there; tries to write first."""
-    from mien.adapters.dvc_remote import set_remote
+    from mien.adapters.dvc.remote import set_remote
 
     typer.echo(f"remote: {set_remote(Path.cwd(), url)}")
 
 
 def push() -> None:
     """Push the data of dvc.lock, read all of it back, and mend what is wrong on the remote."""
-    from mien.adapters.dvc_remote import DvcRemote
+    from mien.adapters.dvc.remote import DvcRemote
 
     found = DvcRemote(Path.cwd())
     done = found.push()
@@ -34,7 +34,7 @@ def pull(
     ] = False,
 ) -> None:
     """Fetch the data of dvc.lock, every object compared with its name before it is used."""
-    from mien.adapters.dvc_remote import DvcRemote
+    from mien.adapters.dvc.remote import DvcRemote
 
     found = DvcRemote(Path.cwd())
     done = found.check() if check else found.pull()

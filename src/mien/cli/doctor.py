@@ -220,7 +220,7 @@ def _tool(name: str, command: list[str], hint: str) -> Check:
 
 
 def _tracking(settings: Settings) -> Check:
-    from mien.adapters.mlflow_server import reachable
+    from mien.adapters.mlflow.server import reachable
 
     uri = settings.tracking_uri
     if uri == "none":
@@ -253,7 +253,7 @@ def _services(settings: Settings) -> list[Check]:
 
 
 def _triton(settings: Settings) -> Check:
-    from mien.adapters.triton_server import TritonHome
+    from mien.adapters.triton.server import TritonHome
 
     if settings.triton != "wheel":
         return Check("triton", "ok", f"MIEN_TRITON is {settings.triton}")
@@ -264,8 +264,8 @@ def _triton(settings: Settings) -> Check:
 
 
 def _assets(settings: Settings) -> list[Check]:
-    from mien.adapters.asset_table import ASSETS
-    from mien.adapters.assets import damage
+    from mien.adapters.assets.assets import damage
+    from mien.adapters.assets.table import ASSETS
 
     checks = []
     for asset in ASSETS:

@@ -17,7 +17,7 @@ from mien.cli.serving_verbs import HOME
 from mien.cli.session import Options, hooks, options_of
 
 if TYPE_CHECKING:
-    from mien.adapters.drift_book import DriftBook
+    from mien.adapters.serving.drift_book import DriftBook
     from mien.evaluation.drift import Drift
 
 EXIT_DRIFT, EXIT_NOT_ENOUGH = 4, 5
@@ -53,7 +53,7 @@ def drift(
     The service keeps sums for that where MIEN_SERVER_DRIFT=true. Exit code 0: no drift; 4: drift;
     5: not enough data to say.
     """
-    from mien.adapters.drift_book import DriftBook, common_reference
+    from mien.adapters.serving.drift_book import DriftBook, common_reference
     from mien.evaluation.drift import compare
     from mien.evaluation.drift_window import together
 

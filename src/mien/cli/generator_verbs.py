@@ -73,7 +73,7 @@ def train_generator(
 
 def _train_carried(there: str) -> int:
     """Train a generator whose project lies elsewhere; returns the exit code."""
-    from mien.adapters.carried_project import run_carried
+    from mien.adapters.executors.carried_project import run_carried
     from mien.cli.main import run
     from mien.settings import load_settings
 
@@ -86,7 +86,7 @@ def shard(
     index: Annotated[int, typer.Argument(help="Number of the shard, from 0.", min=0)],
 ) -> None:
     """Make one shard of planned faces, as the workers of a generation job do."""
-    from mien.adapters.remote_shard import run_shard
+    from mien.adapters.executors.remote_shard import run_shard
     from mien.cli.progress import kept
     from mien.core.shards import progress_file
     from mien.logs import canonical_line

@@ -66,7 +66,7 @@ def pull(
     with hooks(ctx) as given:
         for asset in wanted:
             accept(asset, yes=yes)
-        from mien.adapters.assets import pull as pull_one
+        from mien.adapters.assets.assets import pull as pull_one
 
         for asset in wanted:
             folder = pull_one(
@@ -83,7 +83,7 @@ def ui(
     port: Annotated[int, typer.Option(help="Loopback port; 0 picks a free one.")] = 5000,
 ) -> None:
     """Show the tracked runs in a browser."""
-    from mien.adapters.mlflow_server import serve
+    from mien.adapters.mlflow.server import serve
     from mien.settings import load_settings
 
     settings = load_settings(Path.cwd())

@@ -156,8 +156,8 @@ def trial(
     plan: Annotated[str, typer.Argument(help="plan.json of the trial: a path or a URI.")],
 ) -> None:
     """Run one planned trial, as the sweep's workers do."""
-    from mien.adapters.artefacts import is_remote
-    from mien.adapters.remote_trial import PROGRESS, run_trial
+    from mien.adapters.executors.artefacts import is_remote
+    from mien.adapters.executors.remote_trial import PROGRESS, run_trial
     from mien.cli.progress import kept
     from mien.logs import canonical_line
     from mien.settings import load_settings

@@ -176,7 +176,7 @@ def _alone(folder: Path, wait_s: float) -> Iterator[None]:
 
 def _comment(doors: Doors, asked: str, text: str, token_file: Path | None) -> str:
     """Put the report on a pull request of the repository that the runner works for."""
-    from mien.adapters.pull_request import PullRequests
+    from mien.adapters.retrain.pull_request import PullRequests
 
     repository = os.environ.get("GITHUB_REPOSITORY", "")
     if not repository:

@@ -76,7 +76,7 @@ def serving(home: Path) -> Iterator[Serving]:
     if settings.serving_target is not None:
         yield make_serving(settings)
         return
-    from mien.adapters.triton_server import TritonHome
+    from mien.adapters.triton.server import TritonHome
 
     free: dict[str, object] = {"triton_port": 0, "triton_metrics_port": 0}
     if settings.triton == "wheel" and TritonHome(settings.triton_home).missing:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.adapters.task_rules import attempt
+from mien.adapters.executors.rules import attempt
 from mien.core.tasks import Task
 
 Call = Callable[[Sequence[str]], int]

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from mien.adapters.dvc_objects import locked_objects
-from mien.adapters.dvc_remote import DvcRemote, set_remote
+from mien.adapters.dvc.objects import locked_objects
+from mien.adapters.dvc.remote import DvcRemote, set_remote
 from mien.core.errors import Corrupt, Invalid, NotFound, Unavailable
 
 STAGES = """

@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.registry import open_registry
 from mien.core.errors import Conflict
 from mien.core.ports import Registry
 from tests.integration.registry.faces import MADE, faces

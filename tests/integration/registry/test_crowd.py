@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.registry import open_registry
 from services.chassis.testing import running
 from services.registry.mount import mount
 from tests.contract.stores import postgres, postgres_url

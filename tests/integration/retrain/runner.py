@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from mien.adapters.mlflow_models import MlflowModels
+from mien.adapters.mlflow.models import MlflowModels
 from mien.core.serving import CHALLENGER, MODEL
 from tests.integration.serving.tiny import SIDE, tiny_package
 

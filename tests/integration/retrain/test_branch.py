@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mien.adapters.retrain_branch import RetrainBranch
+from mien.adapters.retrain.branch import RetrainBranch
 from mien.core.errors import Invalid, NotFound, Unavailable, WrongState
 from tests.integration.retrain.runner import git
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mien.adapters.retrain_branch import RetrainBranch
+from mien.adapters.retrain.branch import RetrainBranch
 from mien.cli.retrain_verb import _comment, _tell
 from mien.compose import make_context
 from mien.core.errors import Invalid, Unauthenticated

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from mien.adapters.promotion_gate import USES
+from mien.adapters.serving.gate import USES
 from mien.cli import main
 from mien.compose import RETRAININGS, make_retraining
 from mien.core.errors import Unavailable
@@ -33,7 +33,7 @@ WORSE = Change(overrides=("sweep.first_seed=1",))
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory):
     """A tracking database without a run; making one takes seconds, copying does not."""
-    from mien.adapters.mlflow_models import MlflowModels
+    from mien.adapters.mlflow.models import MlflowModels
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowModels(f"sqlite:///{file}").versions()

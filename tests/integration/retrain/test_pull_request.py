@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mien.adapters.pull_request import LIMIT, PullRequests
+from mien.adapters.retrain.pull_request import LIMIT, PullRequests
 from mien.core.errors import NotFound, Unauthenticated, Unavailable
 from tests.integration.retrain.listener import listening
 

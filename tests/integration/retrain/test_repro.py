@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from mien.adapters.dvc_repro import end_leftover, repro
+from mien.adapters.dvc.repro import end_leftover, repro
 from mien.core.errors import Corrupt, Interrupted, Unavailable, WrongState
 
 WITHIN_S = 60.0

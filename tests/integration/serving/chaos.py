@@ -23,17 +23,17 @@ import time
 from pathlib import Path
 
 # Imported once: every round is a fork of this process, which itself opens nothing.
-import mien.adapters.mlflow_environment  # noqa: F401  isort: skip
+import mien.adapters.mlflow.environment  # noqa: F401  isort: skip
 import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 import onnxruntime  # noqa: F401
 import sqlalchemy.orm
 
-from mien.adapters.mlflow_models import MlflowModels
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
-from mien.adapters.triton_repository import fronted
-from mien.adapters.triton_server import TritonHome, TritonServer
+from mien.adapters.mlflow.models import MlflowModels
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.onnx_host import OnnxHost
+from mien.adapters.triton.repository import fronted
+from mien.adapters.triton.server import TritonHome, TritonServer
 from mien.core.errors import MienError
 from mien.core.serving import GateCheck
 from mien.recognition.package import read_package

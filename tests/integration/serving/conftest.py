@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.mlflow_models import MlflowModels
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
-from mien.adapters.triton_server import TritonHome
+from mien.adapters.mlflow.models import MlflowModels
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.onnx_host import OnnxHost
+from mien.adapters.triton.server import TritonHome
 from mien.core.serving import GateCheck
 from tests.integration.serving.tiny import tiny_package
 

@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from mien.adapters.promotion_cluster import ClusterPromoter, Pace
-from mien.adapters.promotion_store import ModelStore
-from mien.adapters.triton_fleet import TritonFleet
-from mien.adapters.triton_rollout import TritonRollout
+from mien.adapters.serving.cluster import ClusterPromoter, Pace
+from mien.adapters.serving.store import ModelStore
+from mien.adapters.triton.fleet import TritonFleet
+from mien.adapters.triton.rollout import TritonRollout
 from mien.core.errors import MienError
 from mien.recognition.package import read_package
 from tests.integration.serving.chaos import FORK, asked, gate, prepare, registry

@@ -22,9 +22,9 @@ import numpy as np
 import yaml
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.triton_client import TritonClient
-from mien.adapters.triton_server import free_port
+from mien.adapters.triton.client import TritonClient
+from mien.adapters.triton.onnx_host import OnnxHost
+from mien.adapters.triton.server import free_port
 from mien.core.errors import MienError
 
 MANIFEST = Path(__file__).resolve().parents[3] / "k8s" / "base" / "triton.yaml"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.adapters.local_serving import Champion, LocalServing
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
-from mien.adapters.promotion_gate import USES, FaceGate
-from mien.adapters.serving_state import Served
+from mien.adapters.serving.gate import USES, FaceGate
+from mien.adapters.serving.local import Champion, LocalServing
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.serving.state import Served
+from mien.adapters.triton.onnx_host import OnnxHost
 from mien.core.errors import MienError, WrongState
 from mien.core.expression import EKMAN_SIX
 from mien.core.manifest import Provenance

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.promotion import Promoter
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.onnx_host import OnnxHost
 from mien.core.errors import AlreadyExists, Conflict, Corrupt, NotFound, Unavailable, WrongState
 from mien.core.serving import GateCheck
 from mien.recognition.package import Golden, read_package, write_package

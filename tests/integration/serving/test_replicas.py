@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mien.adapters.promotion_store import EMPTY, Catalogue, ModelStore
-from mien.adapters.serving_state import Served
-from mien.adapters.triton_fleet import TritonFleet, addresses_of
-from mien.adapters.triton_repository import HostSpec, render_front, render_model
-from mien.adapters.triton_server import free_port
+from mien.adapters.serving.state import Served
+from mien.adapters.serving.store import EMPTY, Catalogue, ModelStore
+from mien.adapters.triton.fleet import TritonFleet, addresses_of
+from mien.adapters.triton.repository import HostSpec, render_front, render_model
+from mien.adapters.triton.server import free_port
 from mien.core.errors import Corrupt, NotFound, Unavailable
 from tests.contract.stores import bucket_url, object_store
 from tests.integration.serving.rollout_stand_in import TritonLike

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.local_serving import LocalServing
-from mien.adapters.promotion_cluster import ClusterPromoter, Pace
-from mien.adapters.promotion_store import EMPTY, ModelStore
-from mien.adapters.triton_fleet import TritonFleet
-from mien.adapters.triton_rollout import TritonRollout
+from mien.adapters.serving.cluster import ClusterPromoter, Pace
+from mien.adapters.serving.local import LocalServing
+from mien.adapters.serving.store import EMPTY, ModelStore
+from mien.adapters.triton.fleet import TritonFleet
+from mien.adapters.triton.rollout import TritonRollout
 from mien.core.errors import AlreadyExists, Conflict, Corrupt, MienError, NotFound, WrongState
 from mien.core.serving import GateCheck, Query
 from mien.recognition.package import read_package
@@ -220,11 +220,11 @@ def test_two_promoters_at_once_are_one_and_a_refusal(site, promoter):
 PROMOTE = """
 import sys
 from pathlib import Path
-from mien.adapters.mlflow_models import MlflowModels
-from mien.adapters.promotion_cluster import ClusterPromoter, Pace
-from mien.adapters.promotion_store import ModelStore
-from mien.adapters.triton_fleet import TritonFleet
-from mien.adapters.triton_rollout import TritonRollout
+from mien.adapters.mlflow.models import MlflowModels
+from mien.adapters.serving.cluster import ClusterPromoter, Pace
+from mien.adapters.serving.store import ModelStore
+from mien.adapters.triton.fleet import TritonFleet
+from mien.adapters.triton.rollout import TritonRollout
 from mien.core.serving import GateCheck
 
 home, kubeconfig, models, tracking, fleet = sys.argv[1:]

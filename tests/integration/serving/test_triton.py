@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from mien.adapters.promotion import Promoter
-from mien.adapters.triton_client import TritonClient
-from mien.adapters.triton_repository import HostSpec, hosted_name, render_model
-from mien.adapters.triton_server import SHARED, TritonServer, remove_left_memory
+from mien.adapters.serving.promotion import Promoter
+from mien.adapters.triton.client import TritonClient
+from mien.adapters.triton.repository import HostSpec, hosted_name, render_model
+from mien.adapters.triton.server import SHARED, TritonServer, remove_left_memory
 from mien.core.errors import Exhausted, MienError, NotFound
 from tests.integration.serving.conftest import TRITON, needs_triton, open_gate
 from tests.integration.serving.tiny import SIDE, tiny_package
@@ -153,7 +153,7 @@ def test_it_dies_with_the_process_that_started_it(tmp_path):
     code = f"""
 import os, sys
 from pathlib import Path
-from mien.adapters.triton_server import TritonHome, TritonServer
+from mien.adapters.triton.server import TritonHome, TritonServer
 Path({str(tmp_path)!r}, "repository").mkdir()
 home = TritonHome(Path({str(TRITON.folder)!r}))
 server = TritonServer(home, Path({str(tmp_path)!r}, "repository"))

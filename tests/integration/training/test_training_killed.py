@@ -14,10 +14,10 @@ import grpc
 import pytest
 import yaml
 
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_worker import JobWorker
-from mien.adapters.training_jobs import LocalTraining
-from mien.adapters.work_roots import WorkRoots
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.roots import WorkRoots
+from mien.adapters.jobs.training import LocalTraining
+from mien.adapters.jobs.worker import JobWorker
 from mien.core.errors import MienError, Unavailable
 from mien.core.jobs import GeneratorWork, SweepWork, TrialWork
 from mien.settings import Settings

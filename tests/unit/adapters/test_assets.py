@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.adapters.asset_convert import ICT_EXPRESSIONS, LONDON_POINTS, ict_paths
-from mien.adapters.asset_table import ASSETS, YUNET_FILE, asset_named
-from mien.adapters.assets import base_url, damage, lock_file, pull
+from mien.adapters.assets.assets import base_url, damage, lock_file, pull
+from mien.adapters.assets.convert import ICT_EXPRESSIONS, LONDON_POINTS, ict_paths
+from mien.adapters.assets.table import ASSETS, YUNET_FILE, asset_named
 from mien.core.errors import Corrupt, Interrupted, NotFound
 from mien.core.hooks import never_cancelled, no_progress
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.blobs import FolderBlobs, RemoteBlobs, open_blobs
-from mien.adapters.catalogue_registry import open_registry
+from mien.adapters.catalogue.blobs import FolderBlobs, RemoteBlobs, open_blobs
+from mien.adapters.catalogue.registry import open_registry
 from mien.core.errors import AlreadyExists, Corrupt, Exhausted, Invalid, Unavailable
 from mien.core.manifest import Licence, Provenance
 from mien.core.sample import Item, Sample

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from mien.adapters import catalogue_tables
-from mien.adapters.catalogue import Catalogue
+from mien.adapters.catalogue import tables as catalogue_tables
+from mien.adapters.catalogue.catalogue import Catalogue
 from mien.core.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from mien.core.manifest import Provenance, VersionInfo
 

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from mien.adapters import download
-from mien.adapters.download import fetch
+from mien.adapters.assets import download
+from mien.adapters.assets.download import fetch
 from mien.core.errors import Corrupt, Exhausted, Interrupted, NotFound, Unavailable
 from mien.core.hooks import never_cancelled
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from mien.adapters.generation_jobs import LocalGenerationJobs
-from mien.adapters.job_book import JobBook
-from mien.adapters.local_executor import InlineExecutor
+from mien.adapters.executors.local import InlineExecutor
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.generation import LocalGenerationJobs
 from mien.cli.main import run as mien
 from mien.core.errors import Exhausted, Interrupted, Unavailable
 from mien.core.expression import Expression

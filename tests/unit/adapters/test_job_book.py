@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_owners import new_owner
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.owners import new_owner
 from mien.core.errors import AlreadyExists, Conflict, Interrupted, Invalid, NotFound
 from mien.core.jobs import Failure
 from tests.contract.stores import postgres, postgres_url
@@ -269,8 +269,8 @@ def test_a_renewed_lease_is_kept(url):
 
 CLAIM = """
 import sys
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_owners import new_owner
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.owners import new_owner
 print(JobBook(sys.argv[1], lease_s=3600).claim(["trial"], new_owner()).name, flush=True)
 sys.stdin.read()
 """

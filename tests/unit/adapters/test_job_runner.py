@@ -7,9 +7,9 @@ import time
 import pytest
 from sqlalchemy import update
 
-from mien.adapters.job_book import JobBook
-from mien.adapters.job_runner import JobRunner
-from mien.adapters.job_tables import JOBS, open_tables
+from mien.adapters.jobs.book import JobBook
+from mien.adapters.jobs.runner import JobRunner
+from mien.adapters.jobs.tables import JOBS, open_tables
 from mien.core.errors import Corrupt, Interrupted
 
 

@@ -5,7 +5,7 @@ import json
 import fsspec
 import pytest
 
-from mien.adapters.remote_trial import run_trial
+from mien.adapters.executors.remote_trial import run_trial
 from mien.core.errors import Corrupt, Interrupted, NotFound, Unavailable
 from mien.core.hooks import never_cancelled
 from tests.contract.stores import bucket_url, object_store

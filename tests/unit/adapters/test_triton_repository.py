@@ -10,8 +10,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from mien.adapters.onnx_host import OnnxHost
-from mien.adapters.triton_repository import (
+from mien.adapters.triton.onnx_host import OnnxHost
+from mien.adapters.triton.repository import (
     HostSpec,
     fronted,
     hosted_name,
@@ -118,7 +118,7 @@ def test_the_backend_refuses_a_numpy_that_corrupts(tmp_path):
     )
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from mien.adapters.triton_model import TritonPythonModel as M;"
+        "from mien.adapters.triton.model import TritonPythonModel as M;"
         "import numpy; assert numpy.__version__ >= '2';"
         "M().initialize({})"
     )

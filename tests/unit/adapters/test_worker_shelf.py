@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mien.adapters.local_executor import LocalExecutor
-from mien.adapters.worker_shelf import WorkerShelf
+from mien.adapters.executors.local import LocalExecutor
+from mien.adapters.executors.shelf import WorkerShelf
 from mien.core.hooks import no_progress
 from mien.core.tasks import Task
 

@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-from mien.adapters.tracking_spool import Spool
+from mien.adapters.mlflow.spool import Spool
 from mien.cli import doctor
 from mien.cli.doctor import examine, print_checks
 from mien.settings import load_settings

@@ -215,7 +215,7 @@ def test_terms_come_before_a_download(folder, capsys):
 def test_a_mirror_without_the_asset_is_said(monkeypatch, capsys):
     """Nobody at the mirror's address: one sentence, exit code 1, may be tried again."""
     monkeypatch.setenv("MIEN_ASSET_MIRROR", "http://127.0.0.1:1")
-    monkeypatch.setattr("mien.adapters.download.TRIES", 1)
+    monkeypatch.setattr("mien.adapters.assets.download.TRIES", 1)
     assert run(["--quiet", "assets", "pull", "yunet", "--yes"]) == 1
     assert "DOWNLOAD_FAILED" in capsys.readouterr().err
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.adapters.generation_shards import check_shard
+from mien.adapters.jobs.generation_shards import check_shard
 from mien.cli.main import run as mien
 from mien.core.errors import Corrupt, Interrupted, Invalid, NotFound, WrongState
 from mien.core.expression import Expression

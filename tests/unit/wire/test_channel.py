@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from mien.adapters.triton_server import free_port
+from mien.adapters.triton.server import free_port
 from mien.api.registry.v1 import registry_pb2 as pb
 from mien.api.registry.v1.registry_pb2_grpc import (
     RegistryServiceServicer,

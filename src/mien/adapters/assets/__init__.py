@@ -1,0 +1,1 @@
+"""Open data that is fetched by name: where it lies, how it is checked, accepted and converted."""

@@ -1,0 +1,4 @@
+"""The registry behind the service.
+
+A catalogue in a database, blobs in a folder or an object store.
+"""

@@ -1,0 +1,1 @@
+"""DVC with a second look: every object is compared with its name."""

@@ -1,0 +1,1 @@
+"""Long work that survives its service: a book with leases, and what runs by it."""

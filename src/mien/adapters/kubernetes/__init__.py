@@ -1,0 +1,1 @@
+"""The port Executor on a cluster: tasks as Jobs."""

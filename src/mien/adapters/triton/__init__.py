@@ -1,0 +1,1 @@
+"""Triton from its wheel or elsewhere: repository, processes, canaries, replicas, rollouts."""
