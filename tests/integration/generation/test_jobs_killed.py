@@ -9,6 +9,7 @@ import time
 import numpy as np
 import psutil
 
+from mien.core.shards import MARKER
 from tests.integration.generation.conftest import ended, plan, versions
 
 KILLS = int(os.environ.get("KILLS", "4"))
@@ -58,6 +59,15 @@ def test_killed_at_any_moment(service):
     assert min(kills.values()) > 0, kills
 
 
+def made_at(shards):
+    """Return when each finished shard was finished."""
+    found = {}
+    for marker in shards.glob(f"[0-9]*/{MARKER}"):
+        with contextlib.suppress(FileNotFoundError):
+            found[marker.parent.name] = marker.stat().st_mtime_ns
+    return found
+
+
 def test_stopped_and_cancelled_it_keeps_its_shards(service):
     """SIGTERM: exit code 0, the job queues again. Cancelled: it goes on when asked for again."""
     asked = plan(16, face_s=0.1)
@@ -67,19 +77,19 @@ def test_stopped_and_cancelled_it_keeps_its_shards(service):
         if job.done >= 4:
             break
     assert service.stop() == 0
-    stopped = {p.name: p.stat().st_mtime_ns for p in shards.glob("[0-9]*")}
+    stopped = made_at(shards)
     assert 0 < len(stopped) < 8
     service.start()
     service.jobs.cancel(name)
     assert ended(service, name).state == "CANCELLED"
-    kept = {p.name: p.stat().st_mtime_ns for p in shards.glob("[0-9]*")}
+    kept = made_at(shards)
     assert stopped.items() <= kept.items()
     assert versions(service) == {}
     again = service.jobs.create(asked, "stopped", shard_identities=2, request_id="two")
     assert again.name == name
     for job in service.jobs.watch(name):
-        now = {p.name: p.stat().st_mtime_ns for p in shards.glob("[0-9]*")}
-        assert all(now.get(shard, made) == made for shard, made in kept.items())  # none again
+        now = made_at(shards)  # at the end they are cleared away, one by one
+        assert all(now.get(shard, made) == made for shard, made in kept.items())
         last = job
     assert last.state == "SUCCEEDED", last.failure
     assert last.tries >= 2
