@@ -75,9 +75,9 @@ class ShardPlace:
             write(self.plan, json.dumps(planned.to_json(), indent=1, sort_keys=True).encode())
 
     def made(self) -> set[int]:
-        """List the shards that are there."""
-        found = names(f"{self.home}/shards")
-        return {int(n.partition("/")[0]) for n in found if n.endswith(f"/{MARKER}")}
+        """List the shards that are there; what is still being filled is none."""
+        found = (n.split("/") for n in names(f"{self.home}/shards"))
+        return {int(n[0]) for n in found if n[1:] == [MARKER] and n[0].isdecimal()}
 
     def said(self, done: set[int]) -> float:
         """Count the faces that the workers of unfinished shards say they have made."""
