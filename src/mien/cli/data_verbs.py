@@ -24,7 +24,7 @@ def push() -> None:
     found = DvcRemote(Path.cwd())
     done = found.push()
     for path in done.repaired:
-        typer.echo(f"mended on the remote: {path}")
+        typer.echo(f"was missing or wrong on the remote, is right now: {path}")
     typer.echo(f"{found.url}: {done.objects} objects, read back and right")
 
 

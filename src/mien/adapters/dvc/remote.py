@@ -215,7 +215,8 @@ class DvcRemote:
             os.replace(temporary, target)  # noqa: PTH105
         else:  # object stores show an object when it is whole
             self.fs.put_file(str(copy), target)
-        log.warning("mended on the remote", extra={"path": each.path, "object": each.name})
+        # Damage, or an output with `cache: false`, which DVC pushes nowhere.
+        log.info("put a right copy on the remote", extra={"path": each.path, "object": each.name})
 
     def _wrong_on_remote(self, wanted: Sequence[DataObject]) -> list[DataObject]:
         with TemporaryDirectory() as folder, ThreadPoolExecutor(_THREADS) as pool:
