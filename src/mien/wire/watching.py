@@ -16,6 +16,7 @@ from mien.wire.errors import error_of, retry_after_s
 
 PATIENCE_S = 60.0  # a service is waited for when it goes away
 _ASK_S = 0.2  # how often ``stop`` is asked
+_FIRST_S = 5.0  # a channel tries again every two
 _BROKEN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -41,8 +42,21 @@ def watched(
     Raises:
         MienError: as the service; ``Unavailable`` when it stays away.
     """
-    look()
+    _look_at_first(look, stop)
     return _changes(open_watch, read, look, after_revision, stop)
+
+
+def _look_at_first(look: Callable[[], Job], stop: Cancelled) -> None:
+    """Look; a service that has just come back is met again within the channel's pause."""
+    patient_until = time.monotonic() + _FIRST_S
+    while True:
+        try:
+            look()
+            return
+        except Unavailable:
+            if stop() or time.monotonic() > patient_until:
+                raise
+            time.sleep(_ASK_S)
 
 
 def _changes(

@@ -50,6 +50,16 @@ def write_project(home, trials):
     return str(folder)
 
 
+def patiently(ask, tries=30):
+    """Ask a service that may just have come back."""
+    for _ in range(tries):
+        try:
+            return ask()
+        except Unavailable:
+            time.sleep(1.0)
+    return ask()
+
+
 class Asking(threading.Thread):
     """Asks for work until each is acknowledged, and watches one of them to its end."""
 
@@ -105,7 +115,7 @@ def test_killed_at_any_moment(service, tmp_path, kills):
     asking.join(150)
     assert len(asking.acknowledged) == len(works)
     for name in asking.acknowledged:
-        last = list(client.watch(name))[-1]  # it waits for a service that has just come back
+        last = patiently(lambda name=name: list(client.watch(name))[-1])
         assert last.state == "SUCCEEDED", last
     asking.watching.join(150)
     assert not asking.watching.is_alive()
