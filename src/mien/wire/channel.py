@@ -80,7 +80,9 @@ def open_channel(target: str, settings: ChannelSettings) -> grpc.Channel:
         ("grpc.enable_http_proxy", 0 if is_local(target) else 1),
         # Else a channel opened after a service was restarted waits out its predecessor's backoff.
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # A service that comes back is met before the tries of a call are used up.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
         # New Pods are found when a connection breaks; gRPC would not ask again for half a minute.
         ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]

@@ -16,7 +16,7 @@ from mien.wire.errors import error_of, retry_after_s
 
 PATIENCE_S = 60.0  # a service is waited for when it goes away
 _ASK_S = 0.2  # how often ``stop`` is asked
-_FIRST_S = 5.0  # a channel tries again every two
+_FIRST_S = 5.0  # a channel tries again every second
 _BROKEN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
