@@ -34,7 +34,7 @@ def example(name, *arguments, cwd, **env):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
 
 
